@@ -1,0 +1,7 @@
+"""`python -m dualseg ...` is `dualseg ...`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,252 @@
+"""The command `dualseg`: a thin layer over the package's functions and config dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
+from tyro.extras import SubcommandApp
+
+from .config import SPECS, Experiment
+from .errors import DualsegError
+
+DESCRIPTION = (
+    "Dual-network semi-supervised 3D medical image segmentation. Not for clinical use. "
+    "Each command has an example in its own --help; start with `dualseg demo`."
+)
+
+
+def info() -> None:
+    """Is this environment good? Versions, device, cores; exits with 1 if something is missing.
+
+    Example: dualseg info
+    """
+    from .environment import report
+
+    rows, good = report()
+    _print_rows(rows)
+    if not good:
+        raise DualsegError('something is missing or too old: install with `pip install "dualseg"`.')
+
+
+def demo(profile: str = "lesson", out: Path = Path("runs/demo")) -> None:
+    """Train and measure "supervised" and "dual" on the phantom (4 labels), and draw the difference.
+
+    Example: dualseg demo --profile smoke
+
+    Args:
+        profile: "smoke" (seconds), "lesson" (a few minutes on a laptop) or "full" (a GPU).
+        out: Folder for runs, records and pictures; an interrupted demo goes on there.
+    """
+    from .demo import demo as run_demo
+
+    print(run_demo(profile, out))
+    print(f"\nDistances are in voxels; ± is the standard error over test cases (one seed).\n"
+          f"Records: {out}/*/record.json. Pictures: {out}/*.png and {out}/*/*.png")
+
+
+def _train_with_defaults(argv: Sequence[str]) -> Callable[..., None]:
+    """The command `train` with the defaults of the data set and profile that `argv` names.
+
+    So `dualseg train --dataset la --profile full --help` shows the values that it would use.
+    """
+    start = Experiment.default(_peek(argv, "dataset"), _peek(argv, "profile"))
+
+    def train(out: Path, experiment: Experiment = start, resume: bool = False) -> None:
+        """Train one method on one data set; the defaults are those of (data set, profile).
+
+        Example: dualseg train --dataset la --root LA --labeled 8 --method dual --out runs/la_dual
+
+        Args:
+            out: Folder of the run.
+            experiment: The run.
+            resume: Go on with an interrupted run.
+        """
+        _train(out, experiment, resume)
+
+    return train
+
+
+def _peek(argv: Sequence[str], field: str) -> str:
+    """The value that `argv` gives for a field of Experiment, before anything is parsed."""
+    for i, word in enumerate(argv):
+        if word.startswith(f"--{field}="):
+            return word.split("=", 1)[1]
+        if word == f"--{field}" and i + 1 < len(argv):
+            return argv[i + 1]
+    return next(f.default for f in dataclasses.fields(Experiment) if f.name == field)
+
+
+def _train(out: Path, experiment: Experiment, resume: bool) -> None:
+    from .runs import Run
+    from .train import fit
+
+    already = resume and Run(out).finished
+    run = fit(experiment, out, resume)
+    if already:
+        print(f"{run.folder}: this run is finished; nothing to do.")
+        return
+    done = run.info()["training"]
+    print(f"{run.folder}: finished, {done['step']:.0f} steps in {done['seconds'] / 60:.1f} minutes, "
+          f"{done['peak_memory_mb']:.0f} MB at the peak.\nNext: dualseg evaluate {run.folder}")
+
+
+def evaluate(run: Positional[Path], split: str = "test", root: Path | None = None) -> None:
+    """Measure a finished run on the full-resolution grid; writes its record and pictures.
+
+    Example: dualseg evaluate runs/la_dual
+
+    Args:
+        run: Folder of the run.
+        split: "test", or "val" for the cases held out by --validation.
+        root: Folder of the data set, if it is not where the run was trained.
+    """
+    from .evaluate import evaluate as measure
+    from .records import table
+    from .runs import Run
+
+    record = measure(run, split, root)
+    print(table([record]))
+    for name, part in record["networks"].items():
+        print(f"network {name} alone: Dice {part['mean']['dice']:.2f}")
+    print(f"Distances in voxels of the full grid; ± is the standard error over "
+          f"{len(record['cases'])} cases.\nRecord: {Run(run).record_path(split)}")
+
+
+def predict(
+    run: Positional[Path], image: Positional[Path], out: Path, picture: Path | None = None,
+    probabilities: bool = False,
+) -> None:
+    """Segment a NIfTI scan with a finished run: same shape and affine out as in.
+
+    Example: dualseg predict runs/la_dual scan.nii.gz --out mask.nii.gz --picture mask.png
+
+    Args:
+        run: Folder of the run.
+        image: The scan, .nii or .nii.gz.
+        out: The mask to write, .nii or .nii.gz.
+        picture: Also draw slices with the mask's contour to this PNG.
+        probabilities: Also write the foreground probability beside the mask.
+    """
+    from .nifti import predict_nifti
+
+    for remark in predict_nifti(run, image, out, picture, probabilities):
+        print(f"note: {remark}.", file=sys.stderr)
+    print(f"{out}: mask written. Not for clinical use.")
+
+
+def networks() -> None:
+    """Parameters and multiply-accumulates of both networks, beside the paper's figures.
+
+    Example: dualseg networks
+    """
+    from .networks import complexity_table
+
+    print(complexity_table())
+
+
+def data_list() -> None:
+    """The data sets, their splits, and where the files come from.
+
+    Example: dualseg data list
+    """
+    from .datasets import published_lists
+
+    for spec in SPECS.values():
+        train, test = published_lists(spec.name)
+        spacing = " x ".join(f"{s:g}" for s in spec.spacing)
+        print(f"{spec.name}: {spec.title}\n"
+              f"  {len(train)} training and {len(test)} test cases, {spacing} mm, axes "
+              f"{spec.orientation}, {spec.labeled} labeled by default\n  {spec.terms}")
+
+
+def data_check(dataset: Positional[str], root: Path | None = None) -> None:
+    """Read every case of a data set and report what does not fit; exits with 1 if anything does not.
+
+    Example: dualseg data check la --root LA
+
+    Args:
+        dataset: Name of the data set.
+        root: Its folder.
+    """
+    from .datasets import check
+
+    rows, problems = check(dataset, root)
+    _print_rows(rows)
+    for problem in problems:
+        print(f"problem: {problem}")
+    if problems:
+        raise DualsegError(f"{len(problems)} problems found in {len(rows) - 1} cases.")
+    print(f"{len(rows) - 1} cases, no problem found.")
+
+
+def records_publish(run: Positional[Path], to: Path = Path("figures/records")) -> None:
+    """Copy a run's record to the folder that README, notebooks and figures read.
+
+    Example: dualseg records publish runs/la_dual
+
+    Args:
+        run: Folder of the run.
+        to: Folder of the published records.
+    """
+    from .records import publish
+
+    print(f"published: {publish(run, to)}")
+
+
+def records_table(folder: Path = Path("figures/records"), markdown: bool = False) -> None:
+    """Print the published records as one table.
+
+    Example: dualseg records table --markdown
+
+    Args:
+        folder: Folder of the records.
+        markdown: As a Markdown table.
+    """
+    from .records import load_records, table
+
+    print(table(load_records(folder), markdown))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status. One sentence for what the user can put right."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        _app(argv).cli(prog="dualseg", description=DESCRIPTION, args=argv,
+                       config=(FlagCreatePairsOff, OmitArgPrefixes))
+    except DualsegError as error:
+        print(f"dualseg: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `dualseg ... | head`
+        sys.stdout = None
+        return 1
+    except KeyboardInterrupt:
+        print("\ndualseg: stopped. What was finished is kept; the same command with --resume goes "
+              "on (a demo or an evaluation goes on by itself).", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _app(argv: Sequence[str]) -> SubcommandApp:
+    app = SubcommandApp()
+    for command in (info, demo, _train_with_defaults(argv), evaluate, predict, networks):
+        app.command(command)
+    data = SubcommandApp()
+    data.command(data_list, name="list")
+    data.command(data_check, name="check")
+    app.command(data, name="data", help="Data sets: list, check.")
+    records = SubcommandApp()
+    records.command(records_publish, name="publish")
+    records.command(records_table, name="table")
+    app.command(records, name="records", help="Records of runs: publish, table.")
+    return app
+
+
+def _print_rows(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())

@@ -1,0 +1,271 @@
+"""Every choice of a run, as frozen dataclasses that refuse what cannot work.
+
+A run is an `Experiment`. Its sizes (`TrainConfig`) follow from the data set and the profile
+(`smoke`, `lesson`, `full`); any of them can be changed by name, and the whole experiment is written
+into the run's folder. A profile changes sizes only, never a code path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .errors import DualsegError
+
+Profile = Literal["smoke", "lesson", "full"]
+PROFILES: tuple[Profile, ...] = ("smoke", "lesson", "full")
+RESOLUTIONS = {"full": 1, "half": 2, "quarter": 4}
+
+_Triple = tuple[int, int, int]
+
+
+def _require(condition: bool, name: str, expected: str, found: Any) -> None:
+    if not condition:
+        raise DualsegError(f"{name}: expected {expected}, found {found!r}.")
+
+
+def _require_one_of(name: str, found: str, known: Any) -> None:
+    _require(found in known, name, "one of " + ", ".join(sorted(known)), found)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Sizes, optimiser and schedule of one training."""
+
+    resolution: Literal["full", "half", "quarter"] = "full"
+    """Voxel grid to train on; metrics are always computed on the full grid."""
+    patch: _Triple = (112, 112, 80)
+    """Size of a training crop and of an inference window, in voxels of that grid."""
+    stride: _Triple = (18, 18, 4)
+    """Steps of the sliding window, in voxels of that grid."""
+    filters: int = 16
+    """Filters of the first level of both networks; all widths scale with it (the paper: 16)."""
+    iterations: int = 6000
+    """Training steps."""
+    labeled_batch: int = 2
+    """Labeled crops a step."""
+    unlabeled_batch: int = 2
+    """Unlabeled crops a step (for methods that use them)."""
+    learning_rate: float = 0.01
+    """Initial learning rate of SGD."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 1e-4
+    """Weight decay of SGD."""
+    schedule: Literal["step", "poly"] = "step"
+    """"step": a tenth at 2500/6000 and again at 5000/6000 of the training; "poly": (1 - t)^0.9."""
+    normalise: Literal["zscore", "stored"] = "zscore"
+    """"zscore": each volume to mean 0, standard deviation 1; "stored": intensities as in the file."""
+    flips: bool = False
+    """Random quarter turns in the x-y plane and flips along x and y (the paper crops only)."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the networks' forward pass; "auto": bfloat16 on a GPU that has it, else float32."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints."""
+
+    def __post_init__(self) -> None:
+        _require_one_of("resolution", self.resolution, RESOLUTIONS)
+        _require_one_of("schedule", self.schedule, ("step", "poly"))
+        _require_one_of("normalise", self.normalise, ("zscore", "stored"))
+        _require_one_of("precision", self.precision, ("auto", "float32", "bfloat16"))
+        for name in ("patch", "stride"):
+            sides = tuple(getattr(self, name))
+            whole = len(sides) == 3 and all(isinstance(side, int) and side > 0 for side in sides)
+            _require(whole, name, "three positive whole numbers", sides)
+        gaps = all(s <= p for s, p in zip(self.stride, self.patch, strict=True))
+        _require(gaps, "stride", f"at most the patch {self.patch} (else voxels are skipped)",
+                 self.stride)
+        for name in ("filters", "iterations", "labeled_batch", "unlabeled_batch",
+                     "checkpoint_every"):
+            value = getattr(self, name)
+            _require(isinstance(value, int) and value > 0, name, "a positive whole number", value)
+        _require(self.learning_rate > 0, "learning_rate", "a positive number", self.learning_rate)
+        _require(0 <= self.momentum < 1, "momentum", "a number from 0 to below 1", self.momentum)
+        _require(self.weight_decay >= 0, "weight_decay", "zero or more", self.weight_decay)
+
+    @property
+    def factor(self) -> int:
+        """How many full-grid voxels lie along one side of a voxel of the training grid."""
+        return RESOLUTIONS[self.resolution]
+
+    def learning_rate_at(self, progress: Progress) -> float:
+        """Learning rate of the step; the paper's section 4.2, scaled to any number of steps."""
+        if self.schedule == "poly":
+            return self.learning_rate * (1 - progress.fraction) ** 0.9
+        # Whole numbers: in floats, step 2500 of 6000 could fall on the wrong side.
+        return self.learning_rate * 0.1 ** (progress.step * 6000 // (2500 * progress.total))
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Choices of the method's losses."""
+
+    ramp_up: float = 0.0
+    """Part of the training over which the unlabeled terms rise as exp(-5 (1 - t)^2) (paper: 0)."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.ramp_up <= 1, "ramp_up", "a number from 0 to 1", self.ramp_up)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands: `step` counts from 0 to `total - 1`."""
+
+    step: int
+    total: int
+
+    @property
+    def fraction(self) -> float:
+        """t = step / total, as in the paper's schedules."""
+        return self.step / self.total
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What is known of a data set before any file of it is read."""
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    spacing: tuple[float, float, float]
+    """Voxel size in mm of the full grid."""
+    orientation: str
+    """Direction in which each array axis grows, e.g. "RAS" (right, anterior, superior)."""
+    labeled: int
+    """Number of labeled cases unless another is asked for."""
+    profiles: dict[str, TrainConfig] = field(repr=False)
+    channels: int = 1
+    terms: str = ""
+    """Where the data come from, under which terms, and what to cite."""
+
+
+PHANTOM = DatasetSpec(
+    name="phantom",
+    title="synthetic left atrium",
+    classes=("background", "left atrium"),
+    spacing=(1.25, 1.25, 1.25),
+    orientation="RAS",
+    labeled=4,
+    profiles={
+        "smoke": TrainConfig(
+            resolution="quarter", patch=(16, 16, 16), stride=(8, 8, 8), filters=4, iterations=6,
+            checkpoint_every=2,
+        ),
+        "lesson": TrainConfig(
+            resolution="half", patch=(48, 32, 32), stride=(24, 16, 16), filters=8, iterations=150,
+            learning_rate=0.05, schedule="poly",
+        ),
+        "full": TrainConfig(patch=(96, 80, 64), stride=(48, 40, 32), checkpoint_every=500),
+    },
+    terms="Made by this package (dualseg.phantom); no patient, no download, MIT licence.",
+)
+
+LA = DatasetSpec(
+    name="la",
+    title="left atrium, late gadolinium-enhanced MR",
+    classes=("background", "left atrium"),
+    spacing=(0.625, 0.625, 0.625),
+    orientation="LPS",
+    labeled=8,
+    profiles={
+        "smoke": TrainConfig(
+            resolution="quarter", patch=(32, 32, 16), stride=(16, 16, 8), filters=4, iterations=6,
+            checkpoint_every=2,
+        ),
+        "lesson": TrainConfig(
+            resolution="half", patch=(64, 64, 32), stride=(32, 32, 16), filters=8, iterations=500,
+            learning_rate=0.05, schedule="poly", flips=True,
+        ),
+        "full": TrainConfig(checkpoint_every=500),
+    },
+    terms=(
+        "2018 Atrial Segmentation Challenge (Xiong et al., Medical Image Analysis 67, 2021), "
+        "normalised and cropped by the authors of UA-MT (Yu et al., MICCAI 2019), who ask to cite "
+        "both; for research."
+    ),
+)
+
+SPECS = {spec.name: spec for spec in (PHANTOM, LA)}
+
+
+def dataset_spec(name: str) -> DatasetSpec:
+    """The spec of a named data set; raises DualsegError for an unknown name."""
+    _require_one_of("dataset", name, SPECS)
+    return SPECS[name]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run: which data, which method, how much of it is labeled, and every size."""
+
+    dataset: str = "phantom"
+    """Data set: see `dualseg data list`."""
+    root: str | None = None
+    """Folder with the data set's files (the phantom needs none)."""
+    method: str = "dual"
+    """"supervised" or "dual"."""
+    profile: str = "lesson"
+    """Sizes to start from: "smoke" (seconds), "lesson" (minutes on a laptop), "full" (one GPU)."""
+    labeled: int = 4
+    """Labeled cases: the first so many of the training list; the rest is used without labels."""
+    validation: int = 0
+    """Hold out the last so many of the training list, for choosing settings without the test set."""
+    seed: int = 0
+    """Of the initial weights, crops and dropout."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        dataset_spec(self.dataset)
+        _require_one_of("profile", self.profile, PROFILES)
+        for name, least in (("labeled", 1), ("validation", 0), ("seed", 0)):
+            value = getattr(self, name)
+            _require(isinstance(value, int) and value >= least, name,
+                     f"a whole number of at least {least}", value)
+
+    @classmethod
+    def default(cls, dataset: str = "phantom", profile: str = "lesson", **changes: Any) -> Experiment:
+        """The experiment that (data set, profile) stand for, with fields of it changed by name.
+
+        `changes` may name fields of `Experiment`, `TrainConfig` and `LossConfig`; an unknown name
+        raises DualsegError.
+        """
+        spec = dataset_spec(dataset)
+        _require_one_of("profile", profile, PROFILES)
+        base = cls(dataset=dataset, profile=profile, labeled=spec.labeled,
+                   train=spec.profiles[profile])
+        return base.replace(**changes)
+
+    def replace(self, **changes: Any) -> Experiment:
+        """A copy with fields changed by name, wherever in the experiment they live."""
+        parts: dict[str, Any] = {"train": self.train, "loss": self.loss}
+        own: dict[str, Any] = {}
+        for name, value in changes.items():
+            holder = next(
+                (key for key, part in parts.items() if name in _field_names(part)), None
+            )
+            if holder:
+                parts[holder] = dataclasses.replace(parts[holder], **{name: value})
+            elif name in _field_names(self) and name not in parts:
+                own[name] = value
+            else:
+                known = sorted(set(self.flat()))
+                raise DualsegError(f"unknown setting {name!r}: expected one of {', '.join(known)}.")
+        return dataclasses.replace(self, **own, **parts)
+
+    def flat(self) -> dict[str, Any]:
+        """All fields in one dictionary of plain values, as records hold them."""
+        values = dataclasses.asdict(self)
+        parts = values.pop("train"), values.pop("loss")
+        return {**values, **parts[0], **parts[1]}
+
+    @classmethod
+    def from_flat(cls, values: dict[str, Any]) -> Experiment:
+        """The inverse of `flat`."""
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}  # JSON
+        return cls.default(values["dataset"], values["profile"]).replace(**values)
+
+
+def _field_names(part: Any) -> set[str]:
+    return {f.name for f in dataclasses.fields(part)}

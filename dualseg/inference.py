@@ -1,0 +1,103 @@
+"""From a volume of any size to probabilities on its own grid: the field's sliding window.
+
+Zero padding up to the patch, windows at regular steps, a uniform average of the softmax, the mean
+of both networks (as in UA-MT, MCF and the programs built on them).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .config import TrainConfig
+from .errors import DualsegError
+from .methods import Method
+from .sampling import IntensityScale
+
+Predict = Callable[[Tensor], Tensor]
+
+
+def window_starts(size: int, patch: int, stride: int) -> list[int]:
+    """Where the windows along one axis begin; the last one ends at the border."""
+    count = math.ceil((size - patch) / stride) + 1
+    return [min(i * stride, size - patch) for i in range(count)]
+
+
+@torch.inference_mode()
+def sliding_window(
+    predict: Predict,
+    image: Tensor,
+    patch: tuple[int, int, int],
+    stride: tuple[int, int, int],
+    window_batch: int = 4,
+) -> Tensor:
+    """Average the predictions of overlapping windows.
+
+    Shapes: image (C, X, Y, Z); `predict` maps (B, C, *patch) to (M, B, classes, *patch); the result
+    is (M, classes, X, Y, Z) on the image's device. A side smaller than the patch is zero-padded on
+    both ends (the odd voxel at the far one) and cropped again.
+    """
+    sides = image.shape[1:]
+    missing = [max(p - s, 0) for s, p in zip(sides, patch, strict=True)]
+    before = [m // 2 for m in missing]
+    pads = [(b, m - b) for b, m in zip(before, missing, strict=True)]
+    image = F.pad(image, [p for pair in reversed(pads) for p in pair])
+    starts = itertools.product(
+        *(window_starts(s, p, t) for s, p, t in zip(image.shape[1:], patch, stride, strict=True))
+    )
+    windows = [tuple(slice(s, s + p) for s, p in zip(at, patch, strict=True)) for at in starts]
+    total: Tensor | None = None
+    visits = image.new_zeros(image.shape[1:])
+    for first in range(0, len(windows), window_batch):
+        part = windows[first : first + window_batch]
+        probabilities = predict(torch.stack([image[(slice(None), *window)] for window in part]))
+        if total is None:
+            members, _, classes = probabilities.shape[:3]
+            total = image.new_zeros(members, classes, *image.shape[1:])
+        for i, window in enumerate(part):
+            total[(..., *window)] += probabilities[:, i]
+            visits[window] += 1
+    inside = tuple(slice(b, b + s) for b, s in zip(before, sides, strict=True))
+    return (total / visits)[(..., *inside)]
+
+
+def predict_volume(
+    method: Method, image: np.ndarray, config: TrainConfig, full_shape: tuple[int, int, int]
+) -> Tensor:
+    """Probabilities of each member on the full grid.
+
+    Shapes: image (X, Y, Z) on the run's training grid, as stored -> (M, classes, *full_shape)
+    float32. Coarse probabilities are interpolated linearly, each coarse voxel being the block of
+    full-grid voxels that `datasets.shrink_image` averaged.
+    """
+    device = next(method.parameters()).device
+    scaled = IntensityScale.of(image, config.normalise).apply(np.asarray(image))
+    probabilities = sliding_window(
+        method.predict_members, torch.from_numpy(scaled)[None].to(device), config.patch,
+        config.stride,
+    )
+    if config.factor > 1:
+        probabilities = F.interpolate(
+            probabilities, scale_factor=config.factor, mode="trilinear", align_corners=False
+        )
+    x, y, z = full_shape
+    return probabilities[..., :x, :y, :z].cpu()
+
+
+def masks_of(method: Method, probabilities: Tensor) -> dict[str, np.ndarray]:
+    """Class numbers (X, Y, Z) uint8 of the mean prediction ("mean") and of each member."""
+    if not torch.isfinite(probabilities).all():
+        raise DualsegError(
+            "the networks' output is not finite: the weights are damaged or the intensities "
+            "overflow; look at the run's log and at the scan's intensity range."
+        )
+    masks = {"mean": probabilities.mean(0)}
+    if len(method.members) > 1:
+        masks |= dict(zip(method.members, probabilities, strict=True))
+    return {name: prob.argmax(0).to(torch.uint8).numpy() for name, prob in masks.items()}

@@ -1,0 +1,20 @@
+"""Cross pseudo supervision (section 3.2.1, eqs. 7-8)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def cross_pseudo_loss(logits_a: Tensor, logits_b: Tensor) -> Tensor:
+    r"""Each network learns the other's hard label: CE(A, argmax B) + CE(B, argmax A).
+
+    Each direction is counted once (eq. 1, read literally, counts both twice). The labels are
+    constants: no gradient flows through them. The paper's text also thresholds the pseudo-label at
+    0.6; eq. 7, followed here, does not.
+
+    Shapes: logits (B, C, X, Y, Z) of the same unlabeled samples -> scalar.
+    """
+    logits_a, logits_b = logits_a.float(), logits_b.float()
+    label_a, label_b = logits_a.detach().argmax(1), logits_b.detach().argmax(1)
+    return F.cross_entropy(logits_a, label_b) + F.cross_entropy(logits_b, label_a)

@@ -1,0 +1,82 @@
+"""What training and inference know of a method, and the part that most methods share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..config import DatasetSpec, Experiment, Progress, TrainConfig
+from ..networks import NetworkOutput, ResNet34, VNet
+from ..sampling import Batch
+
+
+class Method(nn.Module):
+    """A training method: its networks, its losses, its prediction.
+
+    A subclass says which networks predict (`members`) and whether it wants unlabeled samples, and
+    implements `loss` and `predict_members`.
+    """
+
+    members: tuple[str, ...]
+    """Names of the predictions whose mean is the method's prediction."""
+    uses_unlabeled: bool
+    """Whether a batch holds unlabeled samples after the labeled ones."""
+
+    def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """The named terms of the loss, unweighted scalars."""
+        raise NotImplementedError
+
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """The weight of each term now; the total loss is the sum of the products."""
+        raise NotImplementedError
+
+    def predict_members(self, patch: Tensor) -> Tensor:
+        """Probabilities of each member: (B, channels, X, Y, Z) -> (M, B, classes, X, Y, Z)."""
+        raise NotImplementedError
+
+    def predict(self, patch: Tensor) -> Tensor:
+        """The method's probabilities: (B, channels, X, Y, Z) -> (B, classes, X, Y, Z)."""
+        return self.predict_members(patch).mean(0)
+
+    def after_step(self, progress: Progress) -> None:
+        """Called after each optimiser step (for a teacher's moving average, say)."""
+
+    def optimizer(self, config: TrainConfig) -> torch.optim.Optimizer:
+        """The optimiser; its learning rate is set anew in each step."""
+        return torch.optim.SGD(
+            self.parameters(), lr=config.learning_rate, momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+
+
+class TwoNetworks(Method):
+    """The paper's pair: `a` (ResNet34) and `b` (V-Net), predicting by the mean of their softmax."""
+
+    members = ("A", "B")
+
+    def __init__(self, experiment: Experiment, spec: DatasetSpec):
+        super().__init__()
+        sizes = {"in_channels": spec.channels, "classes": len(spec.classes),
+                 "filters": experiment.train.filters}
+        self.a = ResNet34(**sizes)
+        self.b = VNet(**sizes)
+        self.precision = experiment.train.precision
+        # Channels last makes the 3D convolutions 1.3 to 1.8 times faster on a CPU, same numbers.
+        self.to(memory_format=torch.channels_last_3d)
+
+    def forward(self, image: Tensor) -> tuple[NetworkOutput, NetworkOutput]:
+        """Outputs of A and B with float32 logits. Shapes: image (B, channels, X, Y, Z)."""
+        image = image.contiguous(memory_format=torch.channels_last_3d)
+        device = image.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self._use_bfloat16(device)):
+            outputs = self.a(image), self.b(image)
+        return tuple(NetworkOutput(out.logits.float(), out.features) for out in outputs)
+
+    def predict_members(self, patch: Tensor) -> Tensor:
+        return torch.stack([out.logits.softmax(1) for out in self(patch)])
+
+    def _use_bfloat16(self, device: str) -> bool:
+        if self.precision == "auto":
+            # Most CPUs have no bfloat16 units and would emulate it, slowly.
+            return device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return self.precision == "bfloat16"

@@ -1,0 +1,179 @@
+"""Segment a NIfTI scan with a trained run: same shape and affine out as in.
+
+The scan is turned to the training data's orientation by its affine, brought to their voxel size,
+normalised by the run's recipe, segmented by the sliding window, and brought back.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from nibabel import orientations
+from torch import Tensor
+
+from .config import DatasetSpec, dataset_spec
+from .datasets import shrink_image
+from .environment import pick_device
+from .errors import DualsegError
+from .files import write_atomically
+from .inference import predict_volume
+from .plotting import CasePicture, plot_cases, save
+from .runs import Run
+
+SAME_SPACING = 0.01  # voxel sizes that differ by less are taken as equal
+FAR_LARGER = 1.5  # warn where a side is so many times longer than any training volume's
+
+
+def predict_nifti(
+    folder: str | Path,
+    image: str | Path,
+    out: str | Path,
+    picture: str | Path | None = None,
+    probabilities: bool = False,
+) -> list[str]:
+    """Write the mask (and, if asked, a picture and the foreground probabilities) of one scan.
+
+    The mask is uint8 class numbers; the probabilities go to `out` with `_probability` in the name,
+    float32. Returns remarks that the user should read (a scan unlike the training data).
+
+    Raises DualsegError for an unfinished run, a file that is no 3D NIfTI image of finite numbers, or
+    an `out` that does not end in .nii or .nii.gz.
+    """
+    out = Path(out)
+    _stem(out)
+    run = Run.open(folder)
+    experiment = run.experiment()
+    spec = dataset_spec(experiment.dataset)
+    method = run.load_method(pick_device())
+    scan, intensities = _read(Path(image))
+    turned, spacing, back = _turn(scan, intensities, spec)
+    remarks = _remarks(turned.shape, spacing, run.info()["data"]["largest_shape"], spec)
+    grid = _common_grid(turned.shape, spacing, spec)
+    resampled = _resize(torch.from_numpy(turned)[None], grid)[0].numpy()
+    coarse = shrink_image(resampled, experiment.train.factor)
+    prediction = predict_volume(method, coarse, experiment.train, grid).mean(0)
+    prediction = _resize(prediction, turned.shape).numpy()
+    mask = prediction.argmax(0).astype(np.uint8)
+    _write(out, scan, orientations.apply_orientation(mask, back))
+    if probabilities:
+        foreground = orientations.apply_orientation(1 - prediction[0], back).astype(np.float32)
+        stem, suffix = _stem(out)
+        _write(out.with_name(f"{stem}_probability{suffix}"), scan, foreground)
+    if picture:
+        share = 100 * float((mask > 0).mean())
+        case = CasePicture(Path(image).name, turned, {experiment.method: mask > 0})
+        save(plot_cases([case], spacing, spec.orientation), Path(picture),
+             alt=f"Slices of {Path(image).name} with the contour of the predicted mask, which fills "
+                 f"{share:.1f} % of the scan.")
+    if not mask.any():
+        remarks.append("no foreground was found: the mask is empty")
+    return remarks
+
+
+def _read(path: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
+    """The image, and its intensities (X, Y, Z) float32."""
+    try:
+        scan = nib.load(path)
+        intensities = np.asarray(scan.dataobj, dtype=np.float32)
+    except FileNotFoundError as error:
+        raise DualsegError(f"{path}: no such file.") from error
+    except Exception as error:  # nibabel, gzip and zlib each raise their own
+        raise DualsegError(
+            f"{path}: expected a readable NIfTI image (.nii or .nii.gz), found something else "
+            f"({error})."
+        ) from error
+    if intensities.ndim == 4 and intensities.shape[3] == 1:
+        intensities = intensities[..., 0]
+    if intensities.ndim != 3:
+        raise DualsegError(
+            f"{path}: expected one volume with three axes, found shape {intensities.shape}; save "
+            "one volume of it as a file of its own."
+        )
+    bad = int(intensities.size - np.isfinite(intensities).sum())
+    if bad:
+        raise DualsegError(f"{path}: expected finite intensities, found {bad} that are not.")
+    return scan, intensities
+
+
+def _turn(scan: nib.Nifti1Image, intensities: np.ndarray, spec: DatasetSpec) -> tuple:
+    """Intensities along the spec's axes, their spacing in mm, and the orientation to turn back."""
+    here = orientations.io_orientation(scan.affine)
+    if np.isnan(here).any():
+        raise DualsegError(
+            "the scan's affine does not say how its axes lie in the body (a column of zeros); "
+            "repair the file's header first."
+        )
+    there = orientations.axcodes2ornt(spec.orientation)
+    forth = orientations.ornt_transform(here, there)
+    turned = np.ascontiguousarray(orientations.apply_orientation(intensities, forth))
+    sizes = nib.affines.voxel_sizes(scan.affine)
+    spacing = [0.0] * 3
+    for axis, (target, _) in enumerate(forth):
+        spacing[int(target)] = float(sizes[axis])
+    return turned, tuple(spacing), orientations.ornt_transform(there, here)
+
+
+def _remarks(shape: tuple[int, ...], spacing: tuple[float, ...], largest: list[int],
+             spec: DatasetSpec) -> list[str]:
+    remarks = []
+    if _resampling_needed(spacing, spec):
+        sizes = " x ".join(f"{s:.3g}" for s in spacing)
+        remarks.append(
+            f"voxels of {sizes} mm were resampled to the training data's "
+            + " x ".join(f"{s:.3g}" for s in spec.spacing) + " mm and the mask back"
+        )
+    extent = np.multiply(shape, spacing)
+    known = np.multiply(largest, spec.spacing)
+    if (extent > FAR_LARGER * known).any():
+        remarks.append(
+            "the scan is far larger ("
+            + " x ".join(f"{e:.0f}" for e in extent) + " mm) than anything this run was trained on ("
+            + " x ".join(f"{k:.0f}" for k in known)
+            + " mm): expect false positives elsewhere; crop the scan round the organ first"
+        )
+    return remarks
+
+
+def _resampling_needed(spacing: tuple[float, ...], spec: DatasetSpec) -> bool:
+    return any(
+        abs(have / want - 1) > SAME_SPACING
+        for have, want in zip(spacing, spec.spacing, strict=True)
+    )
+
+
+def _common_grid(shape: tuple[int, ...], spacing: tuple[float, ...],
+                 spec: DatasetSpec) -> tuple[int, ...]:
+    if not _resampling_needed(spacing, spec):
+        return tuple(shape)
+    return tuple(
+        max(round(n * have / want), 1)
+        for n, have, want in zip(shape, spacing, spec.spacing, strict=True)
+    )
+
+
+def _resize(volume: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Linear interpolation of (C, X, Y, Z) to another grid over the same box."""
+    if tuple(volume.shape[1:]) == tuple(shape):
+        return volume
+    return F.interpolate(volume[None], size=tuple(shape), mode="trilinear", align_corners=False)[0]
+
+
+def _write(path: Path, scan: nib.Nifti1Image, values: np.ndarray) -> None:
+    image = nib.Nifti1Image(values, scan.affine)
+    image.header.set_xyzt_units(*scan.header.get_xyzt_units())
+    content = image.to_bytes()
+    if path.suffix == ".gz":
+        content = gzip.compress(content, mtime=0)
+    write_atomically(path, lambda file: file.write(content))
+
+
+def _stem(path: Path) -> tuple[str, str]:
+    for suffix in (".nii.gz", ".nii"):
+        if path.name.endswith(suffix):
+            return path.name.removesuffix(suffix), suffix
+    raise DualsegError(f"{path}: expected a name that ends in .nii or .nii.gz.")

@@ -1,0 +1,386 @@
+"""Pictures of a run: cases, surfaces, learning curves and a comparison of runs.
+
+The figures are made without pyplot: no window opens and no global setting changes. Colours stand
+for roles (`ROLES`, from Okabe-Ito); line style or width differs too, so that no meaning rests on
+colour alone. "Displayed" volumes have axes that increase to the patient's left, to posterior and to
+superior, for the radiological convention: patient right on the left side of the picture.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count, cycle
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LightSource
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+from PIL import Image, PngImagePlugin
+from scipy.ndimage import gaussian_filter
+from skimage.measure import find_contours, marching_cubes
+
+from .files import write_atomically
+
+Masks = dict[str, np.ndarray]  # name -> (X, Y, Z), not 0 = inside
+Spacing = Sequence[float] | None  # voxel size in mm along the array's axes; None = unknown
+Code = str | None  # direction in which each axis of the array increases, as "LPS"; None = unknown
+
+ROLES = {  # keywords of matplotlib's Line2D
+    "truth": {"color": "#000000", "ls": (0, (1, 1.2)), "lw": 1.5},
+    "A": {"color": "#0072B2", "ls": "-", "lw": 1.4},
+    "B": {"color": "#D55E00", "ls": (0, (3.5, 1.5)), "lw": 1.6},
+    "mean": {"color": "#009E73", "ls": "-", "lw": 2.4},
+    "dual": {"color": "#009E73", "ls": "-", "lw": 2.4},
+    "supervised": {"color": "#E69F00", "ls": (0, (7, 2)), "lw": 1.8},
+    "disagreement": {"color": "#CC79A7", "ls": (0, (5, 1.5, 1, 1.5)), "lw": 1.6},
+}
+# For names without a role, in this order; yellow comes last, as it is hard to see on white.
+OKABE_ITO = ("#56B4E9", "#CC79A7", "#E69F00", "#009E73", "#D55E00", "#0072B2", "#F0E442")
+OTHER_LINES = ((0, (6, 1.5, 1, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (10, 2)))
+SCORES = {"dice": "Dice (%), higher is better", "hd95": "95HD (voxel), lower is better"}
+
+# Plane: (axis across its normal, axis left to right, axis top to bottom), of displayed volumes.
+PLANES = {"axial": (2, 0, 1), "coronal": (1, 0, 2), "sagittal": (0, 1, 2)}
+# Text at a plane's left, right, top and bottom edge, for a known and an unknown orientation.
+LETTERS = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI"}
+ARROWS = {"axial": ["", "x →", "", "y ↓"], "coronal": ["", "x →", "z ↑", ""],
+          "sagittal": ["", "y →", "z ↑", ""]}
+EDGES = ((0, 0.5), (1, 0.5), (0.5, 1), (0.5, 0))
+
+WIDTH = 10.5  # inches, of every picture
+MAX_FACES = 10_000  # triangles of one surface; more take seconds to draw and look the same
+MAX_BYTES = 600_000  # of one PNG
+ON_IMAGE = {"color": "white", "path_effects": [withStroke(linewidth=2.5, foreground="black")]}
+
+
+def styles(names: Iterable[str]) -> dict[str, dict]:
+    """Line of each name: its role's, or the next unused Okabe-Ito colour with another line."""
+    names = dict.fromkeys(names)
+    used = {ROLES[name]["color"] for name in names if name in ROLES}
+    looks = zip(cycle(c for c in OKABE_ITO if c not in used), cycle(OTHER_LINES), strict=True)
+    new = ({"color": colour, "ls": line, "lw": 1.6} for colour, line in looks)
+    return {name: ROLES.get(name) or next(new) for name in names}
+
+
+def display_axes(orientation: Code) -> tuple[list[int], list[int]]:
+    """Array axes in display order, and display axes to flip; ValueError for a wrong code."""
+    if orientation is None:
+        return [0, 1, 2], []
+    found = [[k for k, way in enumerate(orientation) if way in pair] for pair in ("LR", "PA", "SI")]
+    if len(orientation) != 3 or any(len(places) != 1 for places in found):
+        raise ValueError(f"orientation must be None or a code like 'RAS', found {orientation!r}.")
+    order = [places[0] for places in found]
+    return order, [k for k in range(3) if orientation[order[k]] in "RAI"]
+
+
+def to_display(volume: np.ndarray, orientation: Code) -> np.ndarray:
+    """View of `volume` (X, Y, Z) with axes that increase to left, posterior and superior."""
+    order, flips = display_axes(orientation)
+    return np.flip(np.transpose(volume, order), flips)
+
+
+def largest_slices(mask: np.ndarray) -> list[int]:
+    """Index along each axis of the slice with the largest area; the middle if `mask` is empty."""
+    if not mask.any():
+        return [size // 2 for size in mask.shape]
+    return [int(mask.sum(axis=others).argmax()) for others in ((1, 2), (0, 2), (0, 1))]
+
+
+def display_slice(shown: np.ndarray, plane: str, at: Sequence[int]) -> np.ndarray:
+    """Picture (rows from the top, columns from the left) of a displayed volume at voxel `at`."""
+    normal = PLANES[plane][0]
+    picture = np.take(shown, at[normal], axis=normal).T
+    return picture if plane == "axial" else picture[::-1]  # superior at the top
+
+
+def _voxel(spacing: Spacing, orientation: Code) -> np.ndarray:
+    """Voxel size along the displayed axes; 1 if unknown."""
+    size = np.ones(3) if spacing is None else np.asarray(spacing, dtype=float)
+    if size.shape != (3,) or not np.all((size > 0) & np.isfinite(size)):
+        raise ValueError(f"spacing must be three positive numbers in mm, found {spacing!r}.")
+    return size[display_axes(orientation)[0]]
+
+
+def _check_shapes(name: str, arrays: Iterable[np.ndarray]) -> None:
+    shapes = sorted({np.shape(array) for array in arrays})
+    if len(shapes) != 1 or len(shapes[0]) != 3:
+        raise ValueError(f"{name} must have 3D arrays of one shape, found {shapes}.")
+
+
+@dataclass(frozen=True, eq=False)
+class CasePicture:
+    """One row of `plot_cases`: image (X, Y, Z), and truth (if known) and predictions by name.
+
+    Raises ValueError for an image that is not 3D or a mask of another shape.
+    """
+
+    title: str
+    image: np.ndarray
+    truth: np.ndarray | None = None
+    predictions: Masks = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_shapes(f"the row {self.title!r}", [self.image, *self.masks().values()])
+
+    def masks(self) -> Masks:
+        """Truth and predictions."""
+        return ({} if self.truth is None else {"truth": self.truth}) | self.predictions
+
+
+def plot_cases(cases: Sequence[CasePicture], spacing: Spacing = None, orientation: Code = None,
+               columns: Sequence[str] = tuple(PLANES)) -> Figure:
+    """One row a case: slices through the largest truth area, with the contours of all masks.
+
+    Without a truth the slices follow the predictions' union. `columns` are some of `PLANES`; the
+    gray window spans percentiles 1 to 99 of each volume. Raises ValueError for no cases, an
+    unknown column, a wrong spacing or a wrong orientation.
+    """
+    if not cases or not columns or not set(columns) <= set(PLANES):
+        raise ValueError(f"plot_cases needs a case and columns among {', '.join(PLANES)}.")
+    voxel = _voxel(spacing, orientation)
+    sizes = np.array([to_display(case.image, orientation).shape for case in cases]) * voxel
+    widths = [sizes[:, PLANES[plane][1]].max() for plane in columns]
+    heights = sizes[:, [PLANES[plane][2] for plane in columns]].max(axis=1)
+    inches = heights * 0.97 * WIDTH / sum(widths) + 0.55  # 0.55: title and label of a row
+    figure = Figure(figsize=(WIDTH, inches.sum() + 0.4), layout="constrained")
+    axes = figure.subplots(len(cases), len(columns), squeeze=False,
+                           width_ratios=widths, height_ratios=inches)
+    look = styles(name for case in cases for name in case.masks())
+    for case, row in zip(cases, axes, strict=True):
+        row[0].set_title(case.title, loc="left", fontsize=11, fontweight="bold")
+        for plane, axis in zip(columns, row, strict=True):
+            _draw_plane(axis, case, plane, orientation, look)
+            _, across, down = PLANES[plane]
+            axis.set_aspect(voxel[down] / voxel[across], anchor="N")
+            _scale_bar(axis, voxel[across], "voxels" if spacing is None else "mm")
+    lines = [Line2D([], [], label=name, **style) for name, style in look.items()]
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(look) or 1, handlelength=4)
+    return figure
+
+
+def _draw_plane(axis: Axes, case: CasePicture, plane: str, orientation: Code,
+                look: dict[str, dict]) -> None:
+    """Image, contours and edge letters of one panel; below, the plane and masks not in it."""
+    image = to_display(case.image, orientation)
+    masks = {name: to_display(np.not_equal(m, 0), orientation) for name, m in case.masks().items()}
+    guide = masks.get("truth", np.zeros(image.shape, bool))
+    at = largest_slices(guide if guide.any() else np.any([guide, *masks.values()], axis=0))
+    low, high = np.percentile(image, (1, 99))
+    picture = display_slice(image, plane, at)
+    axis.imshow(picture, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    axis.set(xticks=[], yticks=[], autoscale_on=False)
+    notes = [plane] if orientation else []
+    for name, mask in masks.items():
+        # Padded, so that a contour closes where the mask touches the border.
+        contours = find_contours(np.pad(display_slice(mask, plane, at), 1), 0.5)
+        notes += [] if contours else [f"no {name} here"]
+        for y, x in (contour.T - 1 for contour in contours):
+            if name == "truth":  # halo below and dots above, so that the truth hides no prediction
+                axis.plot(x, y, color="white", lw=2.6, zorder=1.5)
+            axis.plot(x, y, gid=name, zorder=2.5 if name == "truth" else 2, **look[name])
+    axis.set_xlabel(", ".join(notes), fontsize=9)
+    for text, (x, y) in zip((LETTERS if orientation else ARROWS)[plane], EDGES, strict=True):
+        axis.annotate(text, (x, y), (12 - 24 * x, 12 - 24 * y), "axes fraction",
+                      textcoords="offset points", ha="center", va="center", **ON_IMAGE)
+
+
+def _scale_bar(axis: Axes, size: float, unit: str) -> None:
+    """Bar at the lower left of a panel whose pixels are `size` units wide."""
+    columns, place = np.ptp(axis.get_xlim()), axis.get_xaxis_transform()  # pixels, axes fraction
+    power = 10.0 ** math.floor(math.log10(columns * size / 4))
+    length = max(k * power for k in (1, 2, 5) if k * power <= columns * size / 4)
+    start, end = 0.03 * columns, 0.03 * columns + length / size
+    axis.plot([start, end], [0.06, 0.06], lw=2.5, transform=place, solid_capstyle="butt",
+              gid="bar", **ON_IMAGE)
+    axis.annotate(f"{length:g} {unit}", (start, 0.06), (0, 4), place, fontsize=8,
+                  textcoords="offset points", **ON_IMAGE)
+
+
+def plot_surfaces(masks: Masks, spacing: Spacing = None, orientation: Code = None) -> Figure:
+    """Surfaces of masks side by side, seen from the same side and in boxes of the same size.
+
+    Names like "worst: truth" and "worst: dual" give a case a row of its own, with masks of one
+    shape in one place. Raises ValueError for no masks, masks that are not 3D, different shapes
+    in a row, a wrong spacing or a wrong orientation.
+    """
+    if not masks:
+        raise ValueError("plot_surfaces needs at least one mask, found none.")
+    voxel = _voxel(spacing, orientation)
+    rows: dict[str, Masks] = {}
+    for name, mask in masks.items():
+        rows.setdefault(name.rpartition(": ")[0], {})[name] = np.not_equal(mask, 0)
+    boxes = []
+    for members in rows.values():
+        _check_shapes(f"the surfaces {list(members)}", members.values())
+        union = to_display(np.any(list(members.values()), axis=0), orientation)
+        inside = np.argwhere(union if union.any() else ~union) * voxel
+        boxes.append((inside.min(axis=0), inside.max(axis=0)))
+    size = np.ptp(boxes, axis=1).max(axis=0) + 2 * voxel
+    columns = max(map(len, rows.values()))
+    height = 0.3 + len(rows) * (0.6 + 0.46 * WIDTH / max(2, columns))
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.15)  # inches, for labels that stand out of a panel
+    look = styles(name.rpartition(": ")[2] for name in masks)
+    for row, (members, box) in enumerate(zip(rows.values(), boxes, strict=True)):
+        for column, (name, mask) in enumerate(members.items(), start=1):
+            place = (len(rows), columns, row * columns + column)
+            axis = figure.add_subplot(*place, projection="3d", title=name)
+            role = name.rpartition(": ")[2]
+            colour = "0.65" if role == "truth" else look[role]["color"]
+            _draw_surface(axis, to_display(mask, orientation), voxel, colour)
+            _set_box(axis, np.mean(box, axis=0), size, orientation)
+    unit = "voxels" if spacing is None else "mm"
+    figure.supxlabel("every box: " + " x ".join(f"{side:.0f}" for side in size) + f" {unit}")
+    return figure
+
+
+def _set_box(axis: Axes, centre: np.ndarray, size: np.ndarray, orientation: Code) -> None:
+    """Limits, point of view and named directions of a 3D panel."""
+    axis.view_init(elev=20, azim=-60)
+    # Flat boxes are drawn larger; the vector points upwards in the picture, from this view.
+    zoom = min(1.4, 0.9 * np.linalg.norm(size) / (size @ (0.17, 0.30, 0.94)))
+    axis.set_box_aspect(tuple(size), zoom=zoom)  # a tuple, as matplotlib would change the array
+    labels = ("R → L", "A → P", "I → S") if orientation else ("x →", "y →", "z →")
+    for letter, middle, side, label in zip("xyz", centre, size, labels, strict=True):
+        axis.set(**{f"{letter}lim": (middle - side / 2, middle + side / 2), f"{letter}ticks": []})
+        getattr(axis, f"set_{letter}label")(label, labelpad=-12)
+
+
+def _draw_surface(axis: Axes, mask: np.ndarray, voxel: np.ndarray, colour: str) -> None:
+    if not mask.any():
+        axis.text2D(0.5, 0.5, "empty", transform=axis.transAxes, ha="center", fontsize=14)
+        return
+    corners, faces = surface(mask, voxel)
+    light = LightSource(azdeg=200, altdeg=40)  # from the viewer's upper left
+    axis.add_collection3d(Poly3DCollection(corners[faces], facecolors=colour, edgecolors=colour,
+                                           lw=0.2, shade=True, lightsource=light, clip_on=False))
+
+
+def surface(mask: np.ndarray, voxel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners (V, 3) in units of `voxel` and triangles (F, 3), at most `MAX_FACES`, of a mask.
+
+    Smoothed by half a step, since the terraces between voxels would hide the shape.
+    """
+    for step in count(1):
+        # Padded, so that the surface closes where the mask touches the border.
+        soft = gaussian_filter(np.pad(mask, step).astype(np.float32), step / 2)
+        # "ascent" turns the triangles' normals outwards, as the shading wants them.
+        corners, faces, _, _ = marching_cubes(soft, min(0.5, soft.max() / 2), step_size=step,
+                                              gradient_direction="ascent")
+        if len(faces) <= MAX_FACES:
+            return (corners - step) * voxel, faces
+
+
+def moving_average(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred mean over `window` values (N,), over fewer at the ends."""
+    kernel = np.ones(min(window, len(values)))
+    total, number = (np.convolve(v, kernel, "same") for v in (values, np.ones(len(values))))
+    return total / number
+
+
+def _series(log: Sequence[dict], term: str) -> np.ndarray:
+    """Steps and values (2, N) of the log lines that hold `term`."""
+    pairs = [(line["step"], line[term]) for line in log if line.get(term) is not None]
+    return np.array(pairs, dtype=float).reshape(-1, 2).T
+
+
+def plot_curves(log: Sequence[dict], terms: Sequence[str], smooth: int | None = None) -> Figure:
+    """Learning curves of a run: thin as logged, thick the moving average over `smooth` lines.
+
+    A log line holds "step", values by term and perhaps "learning_rate", which gets a small panel.
+    Terms that differ only in a last "_a" or "_b" share a panel. `smooth` None: a thirtieth of the
+    log. Raises ValueError for no terms, a term that no line holds or a `smooth` below 1.
+    """
+    series = {term: _series(log, term) for term in terms}
+    missing = [term for term, values in series.items() if not values.size]
+    smooth = len(log) // 30 | 1 if smooth is None else smooth  # odd, hence centred
+    if not terms or missing or smooth < 1:
+        raise ValueError(f"plot_curves needs smooth >= 1 and terms of the log, found no {missing}.")
+    panels: dict[str, dict[str, str]] = {}
+    for term in terms:
+        stem, _, last = term.rpartition("_")
+        panel, role = (stem, last.upper()) if last in ("a", "b") else (term, term)
+        panels.setdefault(panel, {})[term] = role
+    rates = _series(log, "learning_rate")
+    ratios = [2] * len(panels) + [1] * bool(rates.size)
+    figure = Figure(figsize=(WIDTH, 1 + sum(ratios)), layout="constrained")
+    axes = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    for axis, (panel, roles) in zip(axes, panels.items(), strict=False):
+        for term, role in roles.items():
+            steps, values = series[term]
+            style = ROLES.get(role, {"color": "0.25", "lw": 1.8})
+            axis.plot(steps, values, color=style["color"], lw=0.5, alpha=0.35)
+            axis.plot(steps, moving_average(values, smooth), label=role, zorder=3, **style)
+        axis.set_title(panel, loc="left", fontsize=11)
+        axis.set_ylabel("loss (no unit)")
+        axis.legend(loc="upper right", handlelength=4)
+    if rates.size:
+        axes[-1].semilogy(*rates, color="black", lw=1.2)
+        axes[-1].set_ylabel("learning rate")
+    axes[-1].set_xlabel("training step")
+    figure.supxlabel(f"thin: as logged; thick: mean of {smooth} logged values", fontsize=9)
+    return figure
+
+
+def plot_comparison(records: Sequence[dict]) -> Figure:
+    """Dice and 95HD of every test case, run by run, with each run's mean and standard error.
+
+    A record holds "config" (method, seed), "cases" (results of `compare_masks`), "mean" and
+    "standard_error". None and NaN are left out. Raises ValueError for no records.
+    """
+    if not records:
+        raise ValueError("plot_comparison needs at least one record, found none.")
+    look = styles(record["config"]["method"] for record in records)
+    longest = max(13, *map(len, look))  # letters of a label; 13 are in "0 of 20 empty"
+    size = min(10, 1000 / (longest * len(records)))  # points, so that labels do not overlap
+    figure = Figure(figsize=(WIDTH, 7.5), layout="constrained")
+    axes = figure.subplots(len(SCORES), 1, sharex=True)
+    for axis, (key, label) in zip(axes, SCORES.items(), strict=True):
+        axis.set_ylabel(label)
+        axis.grid(axis="y", alpha=0.4)
+        for x, record in enumerate(records):
+            values = np.array([case[key] for case in record["cases"]], dtype=float)
+            # Spread by the golden ratio: a case has the same place in every run.
+            spread = np.arange(len(values)) * 0.618 % 1 * 0.5 - 0.25
+            colour = look[record["config"]["method"]]["color"]
+            axis.plot(x + spread, values, "o", mfc="none", mec=colour, gid="cases")
+            mean, error = np.array([record[k][key] for k in ("mean", "standard_error")], float)
+            axis.plot([x - 0.35, x + 0.35], [mean, mean], color="black", lw=2, gid="mean")
+            axis.errorbar(x, mean, error, ecolor="black", capsize=6)
+            note = " ± ".join(f"{v:.1f}" for v in (mean, error) if np.isfinite(v)) or "none"
+            axis.text(x, 1.02, note, size=size, ha="center", transform=axis.get_xaxis_transform())
+    names = []
+    for record in records:
+        empty = f"{sum(bool(c['empty']) for c in record['cases'])} of {len(record['cases'])} empty"
+        names.append("{method},\nseed {seed}\n".format(**record["config"]) + empty)
+    axes[-1].set_xticks(range(len(records)), names, size=size)
+    figure.supxlabel("dot: a test case; bar: mean; whisker: standard error of cases", fontsize=9)
+    return figure
+
+
+def save(figure: Figure, path: str | Path, alt: str) -> None:
+    """Write `figure` as PNG, 1600 px wide, with the text `alt` as its "Description".
+
+    Large files get fewer colours and pixels. Raises ValueError for an empty `alt` or a path that
+    does not end in .png, DualsegError where the file cannot be written.
+    """
+    if not alt.strip() or Path(path).suffix != ".png":
+        raise ValueError("A picture needs a .png path and an alternative text that describes it.")
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Description", alt)
+    for pixels, few_colours in ((1600, False), (1400, False), (1400, True), (1000, True)):
+        drawn, packed = io.BytesIO(), io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=pixels / figure.get_figwidth())
+        picture = Image.open(drawn).convert("RGB")
+        picture = picture.quantize(256, dither=Image.Dither.NONE) if few_colours else picture
+        picture.save(packed, "png", optimize=True, pnginfo=info)
+        if packed.tell() < MAX_BYTES:
+            break
+    write_atomically(Path(path), lambda file: file.write(packed.getvalue()))

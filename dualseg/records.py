@@ -1,0 +1,108 @@
+"""What a finished run leaves behind: one JSON file with every choice and every case's result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .errors import DualsegError
+from .metrics import summarize
+from .runs import Run, read_json, write_json
+
+PUBLISHED = Path("figures") / "records"
+
+
+def build_record(
+    run: Run, split: str, results: dict[str, list[dict]], evaluation: dict[str, Any]
+) -> dict[str, Any]:
+    """The record of a run on a split.
+
+    `results` holds for "mean" (the method's prediction) and for each network the metrics of every
+    case. NaN (a distance to an empty mask) becomes null, because JSON has no NaN.
+    """
+    info = run.info()
+    networks = {
+        name: summarize(cases) for name, cases in results.items() if name != "mean"
+    }
+    record = {
+        "name": run.folder.resolve().name,
+        "split": split,
+        "config": info["config"] | {"root": None},  # a path of one machine is of no use elsewhere
+        "device": info["device"],
+        "versions": info["versions"],
+        "data": info["data"],
+        "seconds": info["training"]["seconds"],
+        "peak_memory_mb": info["training"]["peak_memory_mb"],
+        "evaluation": evaluation,
+        **summarize(results["mean"]),
+        "networks": networks,
+        "cases": results["mean"],
+    }
+    return _without_nan(record)
+
+
+def load_records(folder: str | Path = PUBLISHED) -> list[dict[str, Any]]:
+    """All records of a folder, by name."""
+    return [read_json(path) for path in sorted(Path(folder).glob("*.json"))]
+
+
+def publish(folder: str | Path, to: str | Path = PUBLISHED) -> Path:
+    """Copy a run's record to `to`/NAME.json; returns the path.
+
+    Raises DualsegError if the run has no record on the test cases, or another run's record stands
+    there already.
+    """
+    run = Run.open(folder)
+    if not run.record_path().is_file():
+        raise DualsegError(
+            f"{run.folder}: expected a record.json, found none; measure the run first with "
+            f"`dualseg evaluate {run.folder}`."
+        )
+    record = read_json(run.record_path())
+    path = Path(to) / f"{record['name']}.json"
+    if path.is_file() and read_json(path)["config"] != record["config"]:
+        raise DualsegError(
+            f"{path}: holds the record of a run with another configuration; rename the run's folder."
+        )
+    write_json(path, record)
+    return path
+
+
+def table(records: Iterable[dict[str, Any]], markdown: bool = False) -> str:
+    """Method, labels, seed and metrics (mean +- standard error over cases), a line a record."""
+    header = ["data", "labels", "profile", "method", "seed", "Dice %", "Jaccard %", "95HD voxel",
+              "ASD voxel", "empty", "minutes"]
+    rows = [header]
+    for record in records:
+        config = record["config"]
+        rows.append([
+            config["dataset"], str(config["labeled"]), config["profile"], config["method"],
+            str(config["seed"]),
+            *(_with_error(record, key) for key in ("dice", "jaccard", "hd95", "asd")),
+            f"{record['empties']}/{len(record['cases'])}", f"{record['seconds'] / 60:.1f}",
+        ])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    if markdown:
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        lines.insert(1, "|" + " --- |" * len(header))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _with_error(record: dict[str, Any], key: str) -> str:
+    mean, error = record["mean"][key], record["standard_error"][key]
+    if mean is None:
+        return "none"
+    return f"{mean:.2f}" if error is None else f"{mean:.2f} ± {error:.2f}"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

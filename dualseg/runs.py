@@ -1,0 +1,185 @@
+"""A run's folder: what it was asked to do, how far it came, and what it learned.
+
+    runs/NAME/run.json           config, data, versions, device, training (written first, kept true)
+              log.jsonl          one line a training step
+              state.safetensors  while training: weights, optimiser and step, to resume from
+              last.safetensors   when finished: the weights
+              predictions/       masks of evaluated cases
+              record.json        the measured result (test cases); record_val.json (validation cases)
+              *.png              pictures of it
+
+Checkpoints are safetensors files: loading one executes no code.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .config import Experiment, dataset_spec
+from .errors import DualsegError
+from .files import write_atomically
+from .methods import Method, build_method
+
+_WEIGHT, _OPTIMIZER = "weight:", "optimizer:"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk."""
+
+    folder: Path
+
+    @property
+    def info_path(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def log_path(self) -> Path:
+        return self.folder / "log.jsonl"
+
+    @property
+    def state_path(self) -> Path:
+        return self.folder / "state.safetensors"
+
+    @property
+    def weights_path(self) -> Path:
+        return self.folder / "last.safetensors"
+
+    def record_path(self, split: str = "test") -> Path:
+        """Where the result on a split is written."""
+        return self.folder / ("record.json" if split == "test" else f"record_{split}.json")
+
+    @property
+    def exists(self) -> bool:
+        return self.info_path.is_file()
+
+    @property
+    def finished(self) -> bool:
+        return self.weights_path.is_file()
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """An existing run; raises DualsegError where there is none."""
+        run = cls(Path(folder))
+        if not run.exists:
+            raise DualsegError(
+                f"{run.folder}: expected the folder of a run (with run.json), found none; "
+                "start one with `dualseg train --out " + str(run.folder) + "`."
+            )
+        return run
+
+    def info(self) -> dict[str, Any]:
+        """The contents of run.json."""
+        return read_json(self.info_path)
+
+    def experiment(self) -> Experiment:
+        """What the run was asked to do."""
+        try:
+            return Experiment.from_flat(self.info()["config"])
+        except KeyError as error:
+            raise DualsegError(
+                f"{self.info_path}: expected the key {error.args[0]!r}, found none; the file is not "
+                "one that `dualseg train` wrote."
+            ) from error
+
+    def log(self) -> list[dict[str, float]]:
+        """The lines of the training log, in order; a torn last line is left out."""
+        if not self.log_path.is_file():
+            return []
+        lines = self.log_path.read_text().split("\n")
+        return [json.loads(line) for line in lines[:-1]]  # what follows the last newline is torn
+
+    def load_method(self, device: torch.device) -> Method:
+        """The trained method in evaluation mode.
+
+        Raises DualsegError if the run is unfinished, or if its weights are damaged or of other
+        networks than run.json describes.
+        """
+        if not self.finished:
+            raise DualsegError(
+                f"{self.folder}: expected a finished run, found one without last.safetensors; "
+                f"finish it with `dualseg train --out {self.folder} --resume`."
+            )
+        experiment = self.experiment()
+        method = build_method(experiment, dataset_spec(experiment.dataset))
+        tensors, _ = read_checkpoint(self.weights_path)
+        load_weights(method, tensors, self.weights_path)
+        return method.to(device).eval()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's contents; raises DualsegError if it is missing or no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise DualsegError(f"{path}: no such file.") from error
+    except ValueError as error:
+        raise DualsegError(f"{path}: expected JSON, found something else ({error}).") from error
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write atomically, indented, strictly JSON (no NaN)."""
+    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_checkpoint(
+    path: Path, method: Method, optimizer: torch.optim.Optimizer | None, progress: dict[str, float]
+) -> None:
+    """Weights, and the optimiser's state if given, in one file that is replaced as a whole."""
+    tensors = {_WEIGHT + name: t for name, t in method.state_dict().items()}
+    if optimizer is not None:
+        for index, state in optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                if value is not None:
+                    tensors[f"{_OPTIMIZER}{index}:{name}"] = torch.as_tensor(value)
+    tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    metadata = {name: repr(value) for name, value in progress.items()}
+    write_atomically(path, lambda file: file.write(save(tensors, metadata)))
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Tensors and progress of a checkpoint; raises DualsegError if the file is damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            progress = {k: float(v) for k, v in (file.metadata() or {}).items()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DualsegError(
+            f"{path}: expected a checkpoint (safetensors), found a damaged or foreign file ({error})."
+        ) from error
+    return tensors, progress
+
+
+def load_weights(method: Method, tensors: dict[str, Tensor], path: Path) -> None:
+    """Put a checkpoint's weights into the method, all of them or (with DualsegError) none."""
+    weights = {n.removeprefix(_WEIGHT): t for n, t in tensors.items() if n.startswith(_WEIGHT)}
+    expected = method.state_dict()
+    for name in sorted(expected.keys() | weights.keys()):
+        want, got = (
+            tuple(part[name].shape) if name in part else "none" for part in (expected, weights)
+        )
+        if want != got:
+            raise DualsegError(
+                f"{path}: holds other networks than the run's config describes: tensor {name!r} "
+                f"expected {want}, found {got}; use the checkpoint with its own run.json."
+            )
+    method.load_state_dict(weights)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put a checkpoint's optimiser state back."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith(_OPTIMIZER):
+            index, name = key.removeprefix(_OPTIMIZER).split(":", 1)
+            state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -1,0 +1,148 @@
+"""Two-stream batches of random crops: labeled cases first, then unlabeled ones.
+
+Every batch is a pure function of (seed, step). So nothing has to be saved to resume a training,
+and a batch that went wrong can be drawn again to be looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import TrainConfig
+from .datasets import Dataset, Split
+
+_LABELED, _UNLABELED, _CROP = range(3)  # separate random streams
+
+
+@dataclass(frozen=True)
+class Batch:
+    """image (B, 1, X, Y, Z) float32; label (L, X, Y, Z) int64 of the first L samples; B case ids."""
+
+    image: Tensor
+    label: Tensor
+    ids: tuple[str, ...]
+
+    @property
+    def labeled(self) -> int:
+        """Number of labeled samples; they stand first."""
+        return len(self.label)
+
+    def to(self, device: torch.device) -> Batch:
+        """A copy on the device."""
+        return Batch(self.image.to(device), self.label.to(device), self.ids)
+
+
+class BatchSampler:
+    """Draws the batch of a step.
+
+    An epoch is one pass over the labeled cases in a new random order, as in the field's two-stream
+    sampler; the unlabeled stream is shuffled anew for its own passes (Yu et al., UA-MT, 2019, shuffle it
+    at each labeled epoch instead, so that most unlabeled cases are drawn with replacement).
+    """
+
+    def __init__(self, dataset: Dataset, split: Split, config: TrainConfig, seed: int,
+                 unlabeled: bool):
+        self.dataset = dataset
+        self.config = config
+        self.seed = seed
+        self.labeled = split.labeled
+        self.unlabeled = split.unlabeled if unlabeled else ()
+        self._scales: dict[str, IntensityScale] = {}
+
+    def batch(self, step: int) -> Batch:
+        """The batch of training step `step` (from 0), on the CPU."""
+        ids = self._draw(self.labeled, self.config.labeled_batch, _LABELED, step)
+        count = len(ids)
+        if self.unlabeled:
+            ids += self._draw(self.unlabeled, self.config.unlabeled_batch, _UNLABELED, step)
+        crops = [self._crop(case, step, place) for place, case in enumerate(ids)]
+        return Batch(
+            image=torch.from_numpy(np.stack([image for image, _ in crops])).unsqueeze(1),
+            label=torch.from_numpy(np.stack([label for _, label in crops[:count]]).astype(np.int64)),
+            ids=tuple(ids),
+        )
+
+    def _draw(self, ids: tuple[str, ...], size: int, stream: int, step: int) -> list[str]:
+        """`size` ids of the stream; no id twice in a batch while there are enough of them."""
+        batches = max(len(ids) // size, 1)
+        epoch, place = divmod(step, batches)
+        order = np.random.default_rng([self.seed, stream, epoch]).permutation(len(ids))
+        return [ids[order[k % len(ids)]] for k in range(place * size, (place + 1) * size)]
+
+    def _crop(self, case_id: str, step: int, place: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([self.seed, _CROP, step, place])
+        case = self.dataset.case(case_id)
+        scale = self._scale(case_id, case.image)
+        # Padding with the value that becomes 0, and scaling the crop instead of the whole volume.
+        image, label = random_crop(case.image, case.label, self.config.patch, rng, fill=scale.center)
+        image = scale.apply(image)
+        if self.config.flips:
+            image, label = random_turn_and_flip(image, label, rng)
+        return np.ascontiguousarray(image), np.ascontiguousarray(label)
+
+    def _scale(self, case_id: str, image: np.ndarray) -> IntensityScale:
+        if case_id not in self._scales:
+            self._scales[case_id] = IntensityScale.of(image, self.config.normalise)
+        return self._scales[case_id]
+
+
+@dataclass(frozen=True)
+class IntensityScale:
+    """How a volume's intensities become what the networks see: (image - center) / width."""
+
+    center: float
+    width: float
+
+    @classmethod
+    def of(cls, image: np.ndarray, recipe: str) -> IntensityScale:
+        """"zscore": mean and standard deviation of the whole volume given; "stored": no change.
+
+        The z-score undoes any brightness and contrast setting of a volume, so it gives the same for
+        a raw scan and for one that was normalised before. A constant image becomes 0.
+        """
+        if recipe == "stored":
+            return cls(0.0, 1.0)
+        return cls(float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64)) or 1.0)
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """The scaled image, float32, same shape."""
+        return ((image - np.float32(self.center)) / np.float32(self.width)).astype(np.float32)
+
+
+def random_crop(
+    image: np.ndarray,
+    label: np.ndarray,
+    patch: tuple[int, int, int],
+    rng: np.random.Generator,
+    fill: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A crop of size `patch` at a uniformly random place, from a volume of any size.
+
+    The field's padding rule (UA-MT): if any side is no larger than the patch, all sides are padded
+    on both ends by max((patch - side) // 2 + 3, 0), the image with `fill`, the label with 0. Unlike
+    there, the last place can be drawn too.
+    """
+    if any(side <= size for side, size in zip(image.shape, patch, strict=True)):
+        margins = [
+            (max((size - side) // 2 + 3, 0),) * 2
+            for side, size in zip(image.shape, patch, strict=True)
+        ]
+        image = np.pad(image, margins, constant_values=fill)
+        label = np.pad(label, margins)
+    starts = [rng.integers(side - size + 1) for side, size in zip(image.shape, patch, strict=True)]
+    window = tuple(slice(s, s + size) for s, size in zip(starts, patch, strict=True))
+    return image[window], label[window]
+
+
+def random_turn_and_flip(
+    image: np.ndarray, label: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Quarter turns in the x-y plane (0 to 3; 0 or 2 if the patch is not square) and flips in x, y."""
+    square = image.shape[0] == image.shape[1]
+    turns = rng.integers(4) if square else 2 * rng.integers(2)
+    axes = [axis for axis in (0, 1) if rng.random() < 0.5]
+    return tuple(np.flip(np.rot90(v, turns, axes=(0, 1)), axes) for v in (image, label))

@@ -1,0 +1,263 @@
+"""Training: one loop for every method, that can be stopped anywhere and gives the same weights.
+
+Every random choice of a step is drawn from (seed, step), so a checkpoint needs no generator state:
+a killed run resumed gives bit-identical weights on the same CPU and thread count. (On a GPU the
+backward pass of some 3D operations adds in changing order, so there it does not.)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .config import Experiment, Progress
+from .datasets import Dataset, Split, open_dataset
+from .environment import describe_device, peak_memory_mb, pick_device, versions
+from .errors import DualsegError
+from .files import write_atomically
+from .methods import Method, build_method
+from .runs import (
+    Run, load_optimizer, load_weights, read_checkpoint, write_checkpoint, write_json,
+)
+from .sampling import BatchSampler
+
+
+class Interrupted(KeyboardInterrupt):
+    """The training was stopped by a signal, after its checkpoint was written."""
+
+
+def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
+    """Train, and leave a finished run in the folder `out`.
+
+    `resume` goes on with an interrupted run of the same experiment and data; without it an existing
+    run is refused. A finished run is returned as it is.
+
+    Raises DualsegError for what the user can put right, and for a loss that is not finite (naming
+    term and cases); `Interrupted` after Ctrl-C or SIGTERM, with the checkpoint written.
+    """
+    run = Run(Path(out))
+    dataset = open_dataset(experiment.dataset, experiment.root, experiment.train.resolution)
+    split = dataset.split(experiment.labeled, experiment.validation)
+    method = build_method(experiment, dataset.spec)
+    if method.uses_unlabeled and not split.unlabeled:
+        raise DualsegError(
+            f"labeled: the method {experiment.method!r} needs unlabeled cases, found none left of "
+            f"{len(dataset.train)} with {experiment.labeled} labeled and {experiment.validation} "
+            "for validation; use fewer labels, or the method 'supervised'."
+        )
+    _check_folder(run, experiment, resume)
+    if run.finished:
+        return run
+    info = _describe(experiment, dataset, split)
+    if run.exists:
+        _check_same_data(run, info)
+    else:
+        write_json(run.info_path, info)
+    _Training(run, experiment, method, dataset, split, info).run_to_end()
+    return run
+
+
+def _check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
+    if not run.exists:
+        return
+    if not resume:
+        state = "finished" if run.finished else "unfinished"
+        raise DualsegError(
+            f"{run.folder}: holds a {state} run already; add --resume to go on with it, or choose "
+            "another --out."
+        )
+    old, new = run.experiment().flat(), experiment.flat()
+    # The data may have moved; that they are the same is checked by their fingerprint.
+    changed = [name for name in new if old[name] != new[name] and name != "root"]
+    if changed:
+        name = changed[0]
+        raise DualsegError(
+            f"{run.folder}: was started with {name} = {old[name]!r}, now asked for {new[name]!r}; "
+            "resume with the same settings, or choose another --out."
+        )
+
+
+def _check_same_data(run: Run, info: dict[str, Any]) -> None:
+    if run.info()["data"]["fingerprint"] != info["data"]["fingerprint"]:
+        raise DualsegError(
+            f"{run.folder}: the data have changed since this run was started (other fingerprint); "
+            "restore them, or start a new run in another --out."
+        )
+
+
+def _describe(experiment: Experiment, dataset: Dataset, split: Split) -> dict[str, Any]:
+    used = split.labeled + split.unlabeled + split.validation
+    fingerprint = dataset.cache(used)
+    shapes = np.array([dataset.case(case).image.shape for case in used]) * dataset.factor
+    return {
+        "config": experiment.flat(),
+        "data": {
+            "fingerprint": fingerprint,
+            "largest_shape": shapes.max(0).tolist(),
+            "split": {name: list(ids) for name, ids in vars(split).items()},
+        },
+        "versions": versions(),
+        "device": describe_device(pick_device()),
+    }
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step's terms, still on the device: read one step later, so that nothing waits for them."""
+
+    number: int
+    learning_rate: float
+    weights: dict[str, float]
+    terms: dict[str, Tensor]
+    ids: tuple[str, ...]
+
+    def read(self) -> dict[str, float]:
+        """The log line. Raises DualsegError where a term is not finite."""
+        values = torch.stack([t.detach() for t in self.terms.values()]).tolist()
+        terms = dict(zip(self.terms, values, strict=True))
+        for name, value in terms.items():
+            if not math.isfinite(value):
+                raise DualsegError(
+                    f"step {self.number}: the loss term {name!r} is {value} for the cases "
+                    f"{', '.join(self.ids)}; look at these volumes, or lower --learning-rate. The "
+                    "last checkpoint is from before this step."
+                )
+        total = sum(self.weights[name] * value for name, value in terms.items())
+        return {"step": self.number, "learning_rate": self.learning_rate, "loss": total, **terms}
+
+
+class _Training:
+    """The loop and what it holds."""
+
+    def __init__(self, run: Run, experiment: Experiment, method: Method, dataset: Dataset,
+                 split: Split, info: dict[str, Any]):
+        self.run, self.info = run, info
+        self.config, self.seed = experiment.train, experiment.seed
+        self.device = pick_device()
+        self.method = method.to(self.device)
+        self.optimizer = method.optimizer(self.config)
+        self.sampler = BatchSampler(dataset, split, self.config, experiment.seed,
+                                    method.uses_unlabeled)
+        self.step, self.seconds, self.peak_memory = 0, 0.0, 0.0
+        if run.state_path.is_file():
+            self._restore()
+        _cut_log(run, self.step)
+
+    def run_to_end(self) -> None:
+        total = self.config.iterations
+        self.method.train()
+        self.started = time.perf_counter() - self.seconds
+        bar = tqdm(total=total, initial=self.step, desc=f"training {self.run.folder.name}",
+                   unit="step")
+        late: _Step | None = None
+        with bar, self.run.log_path.open("a") as log, _stop_signals() as stop:
+            while self.step < total:
+                if stop.is_set():
+                    self._flush(late, log, bar)
+                    self.save()
+                    raise Interrupted
+                this = self.train_step(Progress(self.step, total))
+                self.step += 1
+                self._flush(late, log, bar)
+                late = this
+                if self.step % self.config.checkpoint_every == 0 and self.step < total:
+                    self._flush(late, log, bar)
+                    late = None
+                    self.save()
+                bar.update()
+            self._flush(late, log, bar)
+        self._finish()
+
+    def train_step(self, progress: Progress) -> _Step:
+        """One optimiser step; returns its terms without waiting for them."""
+        rate = self.config.learning_rate_at(progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(_step_seed(self.seed, progress.step))  # dropout
+        batch = self.sampler.batch(progress.step).to(self.device)
+        terms = self.method.loss(batch, progress)
+        weights = self.method.weights(progress)
+        self.optimizer.zero_grad()
+        sum(weights[name] * term for name, term in terms.items()).backward()
+        self.optimizer.step()
+        self.method.after_step(progress)
+        return _Step(progress.step + 1, rate, weights, terms, batch.ids)
+
+    def save(self) -> None:
+        write_checkpoint(self.run.state_path, self.method, self.optimizer, self._progress())
+
+    def _progress(self) -> dict[str, float]:
+        self.peak_memory = max(self.peak_memory, peak_memory_mb(self.device))
+        self.seconds = time.perf_counter() - self.started
+        return {"step": self.step, "seconds": self.seconds, "peak_memory_mb": self.peak_memory}
+
+    def _flush(self, late: _Step | None, log: Any, bar: tqdm) -> None:
+        if late is None:
+            return
+        line = late.read()
+        log.write(json.dumps(line) + "\n")
+        log.flush()
+        bar.set_postfix(loss=f"{line['loss']:.3f}", refresh=False)
+
+    def _restore(self) -> None:
+        tensors, progress = read_checkpoint(self.run.state_path)
+        load_weights(self.method, tensors, self.run.state_path)
+        load_optimizer(self.optimizer, tensors)
+        self.step = int(progress["step"])
+        self.seconds = progress["seconds"]
+        self.peak_memory = progress["peak_memory_mb"]
+
+    def _finish(self) -> None:
+        progress = self._progress()
+        training = {name: round(value, 1) for name, value in progress.items()}
+        write_json(self.run.info_path, {**self.info, "training": training})
+        write_checkpoint(self.run.weights_path, self.method, None, progress)
+        self.run.state_path.unlink(missing_ok=True)
+
+
+def _step_seed(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _cut_log(run: Run, step: int) -> None:
+    """Drop log lines of steps after the checkpoint: they will be taken again."""
+    lines = [json.dumps(line) + "\n" for line in run.log() if line["step"] <= step]
+    write_atomically(run.log_path, lambda file: file.write("".join(lines).encode()))
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Turn Ctrl-C and SIGTERM into an event that the loop looks at between steps.
+
+    A second Ctrl-C stops at once, without a checkpoint. Only a main thread gets signals; elsewhere
+    the event is never set.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,69 @@
+"""Shared fixtures: a cache of its own, a tiny data set in the LA layout, the real LA if at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from dualseg.config import Experiment
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Tests never read or fill the user's cache."""
+    os.environ["DUALSEG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+def write_la_case(root: Path, case_id: str, image: np.ndarray, label: np.ndarray) -> Path:
+    path = root / case_id / "mri_norm2.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("image", data=image, compression="gzip")
+        file.create_dataset("label", data=label, compression="gzip")
+    return path
+
+
+def ball_case(seed: int, shape=(40, 36, 22)) -> tuple[np.ndarray, np.ndarray]:
+    """A bright ball in noise, at a place that depends on the seed; image and label."""
+    rng = np.random.default_rng(seed)
+    center = np.array(shape) / 2 + rng.uniform(-4, 4, 3)
+    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    label = (np.linalg.norm(grid - center, axis=-1) < 8).astype(np.uint8)
+    return (label + rng.normal(0, 0.3, shape)).astype(np.float32), label
+
+
+TRAIN = [f"TRAIN{i}" for i in range(8)]
+TEST = ["TESTB", "TESTA"]
+
+
+@pytest.fixture
+def la_root(tmp_path) -> Path:
+    """Ten small cases with lists, in the LA layout."""
+    root = tmp_path / "LA"
+    for i, case_id in enumerate(TRAIN + TEST):
+        write_la_case(root, case_id, *ball_case(i, (40 + i, 36, 22)))
+    (root / "train.list").write_text("\n".join(TRAIN) + "\n")
+    (root / "test.list").write_text("\n".join(TEST) + "\n")
+    return root
+
+
+@pytest.fixture
+def small(la_root) -> Experiment:
+    """A training of seconds on that data set."""
+    return Experiment.default(
+        "la", "smoke", root=str(la_root), labeled=2, validation=2, iterations=6,
+        patch=(16, 16, 16), stride=(8, 8, 8), filters=2, resolution="half", flips=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def real_la() -> Path:
+    """The real left-atrium data, where the environment says so."""
+    folder = os.environ.get("DUALSEG_LA_DIR")
+    if not folder:
+        pytest.skip("DUALSEG_LA_DIR is not set: no real left-atrium data at hand")
+    return Path(folder)

@@ -1,0 +1,172 @@
+"""The commands as a user types them: output, exit status, one sentence instead of a traceback."""
+
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import TEST, TRAIN
+
+from dualseg import cli
+from dualseg.config import Experiment
+from dualseg.datasets import open_dataset
+from dualseg.errors import DualsegError
+
+SMALL = [
+    "--profile", "smoke", "--labeled", "2", "--iterations", "3", "--filters", "2",
+    "--resolution", "half", "--patch", "16", "16", "16", "--stride", "8", "8", "8",
+]
+
+
+def run(capsys, *words) -> tuple[int, str, str]:
+    try:
+        status = cli.main(list(map(str, words)))
+    except SystemExit as stop:  # tyro's own errors and --help
+        status = stop.code
+    out = capsys.readouterr()
+    return status, out.out, out.err
+
+
+@pytest.mark.parametrize("command", [
+    "info", "demo", "train", "evaluate", "predict", "networks", "data list", "data check",
+    "records publish", "records table",
+])
+def test_every_command_has_help_with_an_example(capsys, command):
+    status, out, _ = run(capsys, *command.split(), "--help")
+    assert status == 0
+    assert f"Example: dualseg {command}" in " ".join(out.replace("│", " ").split())
+
+
+def test_help_of_train_shows_the_values_it_would_use(capsys):
+    _, out, _ = run(capsys, "train", "--dataset", "la", "--profile", "full", "--help")
+    text = " ".join(out.replace("│", " ").split())
+    assert "(default: 112 112 80)" in text
+    assert "(default: 6000)" in text
+
+
+def test_info_of_a_good_environment(capsys):
+    status, out, _ = run(capsys, "info")
+    assert status == 0
+    assert "torch" in out
+    assert "device" in out
+
+
+def test_info_names_what_is_missing(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "medpy", None)
+    status, out, err = run(capsys, "info")
+    assert status == 1
+    assert "MISSING" in out
+    assert "`dualseg evaluate`" in out
+    assert "pip install" in err
+
+
+def test_networks(capsys):
+    status, out, _ = run(capsys, "networks")
+    assert status == 0
+    assert "27,379,220" in out
+
+
+def test_data_list_names_sources(capsys):
+    _, out, _ = run(capsys, "data", "list")
+    assert "80 training and 20 test cases" in out
+    assert "Xiong" in out
+
+
+def test_data_check_good_and_bad(capsys, la_root):
+    status, out, _ = run(capsys, "data", "check", "la", "--root", la_root)
+    assert (status, "10 cases, no problem found." in out) == (0, True)
+    (la_root / TRAIN[0] / "mri_norm2.h5").write_bytes(b"")
+    status, out, err = run(capsys, "data", "check", "la", "--root", la_root)
+    assert status == 1
+    assert f"problem: {la_root / TRAIN[0]}" in out
+    assert "1 problems found in 10 cases" in err
+
+
+def test_train_evaluate_predict_publish(capsys, la_root, tmp_path):
+    """The whole way on small data, by commands only."""
+    out = tmp_path / "runs" / "first"
+    status, text, _ = run(capsys, "train", "--dataset", "la", "--root", la_root, "--out", out, *SMALL)
+    assert status == 0
+    assert "finished, 3 steps" in text
+    status, text, _ = run(capsys, "train", "--dataset", "la", "--root", la_root, "--out", out, *SMALL,
+                          "--resume")
+    assert (status, "nothing to do" in text) == (0, True)
+    status, text, _ = run(capsys, "evaluate", out)
+    assert status == 0
+    assert "network A alone: Dice" in text
+    case = open_dataset("la", la_root).read(TEST[0])
+    scan, mask = tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz"
+    nib.save(nib.Nifti1Image(case.image, np.diag([-0.625, -0.625, 0.625, 1])), scan)
+    status, text, _ = run(capsys, "predict", out, scan, "--out", mask)
+    assert status == 0
+    assert "mask written. Not for clinical use." in text
+    assert nib.load(mask).shape == case.image.shape
+    records = tmp_path / "records"
+    assert run(capsys, "records", "publish", out, "--to", records)[0] == 0
+    status, text, _ = run(capsys, "records", "table", "--folder", records, "--markdown")
+    assert "| la | 2 | smoke | dual | 0 |" in text
+
+
+def test_demo_on_the_phantom(capsys, tmp_path):
+    status, out, _ = run(capsys, "demo", "--profile", "smoke", "--out", tmp_path / "demo")
+    assert status == 0
+    lines = out.splitlines()
+    assert lines[0].split()[:5] == ["data", "labels", "profile", "method", "seed"]
+    assert [line.split()[3] for line in lines[1:3]] == ["supervised", "dual"]
+    for method in ("supervised", "dual"):
+        assert (tmp_path / "demo" / f"{method}_smoke" / "record.json").is_file()
+    for picture in ("demo_cases_smoke.png", "demo_scores_smoke.png"):
+        assert (tmp_path / "demo" / picture).stat().st_size > 10_000
+
+
+WRONG = {
+    "unknown data set": (["train", "--dataset", "heart"], "dataset: expected one of la, phantom"),
+    "unknown method": (["train", "--method", "magic"], "method: expected one of dual, supervised"),
+    "unknown profile": (["train", "--profile", "huge"], "profile: expected one of full, lesson"),
+    "no root": (["train", "--dataset", "la"], "give --root DIR"),
+    "missing root": (["train", "--dataset", "la", "--root", "nowhere"], "found no folder 'nowhere'"),
+    "no labels": (["train", "--labeled", "0"], "labeled: expected a whole number of at least 1"),
+    "many labels": (["train", "--labeled", "41"], "labeled: expected at most 40"),
+    "zero steps": (["train", "--iterations", "0"], "iterations: expected a positive whole number"),
+    "wide stride": (["train", "--stride", "99", "9", "9"], "stride: expected at most the patch"),
+    "odd patch": (["train", "--patch", "0", "9", "9"], "patch: expected three positive whole"),
+    "no rate": (["train", "--learning-rate", "0"], "learning_rate: expected a positive number"),
+    "ramp": (["train", "--ramp-up", "2"], "ramp_up: expected a number from 0 to 1"),
+    "no run": (["evaluate", "nowhere"], "nowhere: expected the folder of a run"),
+    "no run to publish": (["records", "publish", "nowhere"], "expected the folder of a run"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_mistakes_get_one_sentence(capsys, tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    words, sentence = WRONG[case]
+    extra = ["--out", "out"] if words[0] == "train" else []
+    status, out, err = run(capsys, *words, *extra)
+    assert status == 1
+    assert err.startswith("dualseg: ")
+    assert sentence in err
+    assert len(err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []  # nothing was written
+
+
+def test_interrupt_says_how_to_go_on(capsys, monkeypatch):
+    def stop(rows):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_print_rows", stop)
+    status, _, err = run(capsys, "info")
+    assert status == 130
+    assert "--resume goes on" in err
+
+
+def test_unknown_setting_by_name():
+    with pytest.raises(DualsegError, match="unknown setting 'gama': expected one of"):
+        Experiment.default("phantom", "smoke", gama=3)
+
+
+def test_closed_pipe_is_no_traceback():
+    command = f"{sys.executable} -m dualseg data list | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr

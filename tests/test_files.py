@@ -1,0 +1,40 @@
+"""Atomic writing: all or nothing."""
+
+import errno
+import os
+
+import pytest
+
+from dualseg.errors import DualsegError
+from dualseg.files import write_atomically
+
+
+def test_writes_and_replaces_with_usual_permissions(tmp_path):
+    path = tmp_path / "new" / "file"
+    for content in (b"one", b"two"):
+        write_atomically(path, lambda file, content=content: file.write(content))
+        assert path.read_bytes() == content
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"")
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_failure_keeps_the_old_file_and_leaves_no_scraps(tmp_path, number):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(file):
+        file.write(b"half of the n")
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(DualsegError, match=f"file: could not be written .{os.strerror(number)}"):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_bug_in_the_writer_is_not_dressed_up(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        write_atomically(tmp_path / "file", lambda file: 1 / 0)
+    assert list(tmp_path.iterdir()) == []

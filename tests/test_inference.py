@@ -1,0 +1,128 @@
+"""Sliding window: coverage, averaging, padding, against a loop and (where installed) MONAI."""
+
+import numpy as np
+import pytest
+import torch
+
+from dualseg.config import Experiment, TrainConfig, dataset_spec
+from dualseg.datasets import shrink_image
+from dualseg.errors import DualsegError
+from dualseg.inference import masks_of, predict_volume, sliding_window, window_starts
+from dualseg.methods import build_method
+
+
+def identity(windows):
+    """A "network" of one member and two classes whose foreground is the image itself."""
+    return torch.stack([1 - windows[:, 0], windows[:, 0]], 1)[None]
+
+
+@pytest.mark.parametrize(
+    ("size", "starts"),
+    [(112, [0]), (113, [0, 1]), (130, [0, 18]), (131, [0, 18, 19]), (148, [0, 18, 36])],
+)
+def test_window_starts_of_the_field(size, starts):
+    assert window_starts(size, 112, 18) == starts
+
+
+@pytest.mark.parametrize("shape", [(20, 17, 9), (5, 6, 7), (16, 16, 16), (3, 40, 16)])
+@pytest.mark.parametrize("window_batch", [1, 3, 100])
+def test_identity_comes_back_whatever_the_size(shape, window_batch):
+    image = torch.rand(1, *shape)
+    out = sliding_window(identity, image, (16, 16, 16), (5, 6, 7), window_batch)
+    assert out.shape == (1, 2, *shape)
+    torch.testing.assert_close(out[0, 1], image[0])
+
+
+def test_average_is_uniform_by_a_slow_loop():
+    """Each window answers with its own number; every voxel must get the mean of its windows."""
+    shape, patch, stride = (11, 9, 8), (4, 4, 4), (3, 2, 4)
+    answers = []
+
+    def numbered(windows):
+        values = torch.arange(len(answers), len(answers) + len(windows)).float()
+        answers.extend(values.tolist())
+        return values.view(1, -1, 1, 1, 1, 1).expand(1, len(windows), 1, *patch)
+
+    got = sliding_window(numbered, torch.zeros(1, *shape), patch, stride, window_batch=5)[0, 0]
+    total, visits = np.zeros(shape), np.zeros(shape)
+    number = 0
+    for x in [0, 3, 6, 7]:
+        for y in [0, 2, 4, 5]:
+            for z in [0, 4]:
+                total[x : x + 4, y : y + 4, z : z + 4] += number
+                visits[x : x + 4, y : y + 4, z : z + 4] += 1
+                number += 1
+    assert visits.min() >= 1
+    np.testing.assert_allclose(got, total / visits, rtol=1e-6)
+
+
+def test_padding_is_zero_and_symmetric_with_the_odd_voxel_at_the_end():
+    seen = []
+
+    def spy(windows):
+        seen.append(windows.clone())
+        return identity(windows)
+
+    sliding_window(spy, torch.ones(1, 5, 8, 8), (8, 8, 8), (8, 8, 8))
+    assert seen[0][0, 0, :, 0, 0].tolist() == [0, 1, 1, 1, 1, 1, 0, 0]
+
+
+def test_against_monai():
+    inferers = pytest.importorskip("monai.inferers")
+    net = torch.nn.Conv3d(1, 2, 3, padding=1)
+    image = torch.randn(1, 24, 24, 24)
+    with torch.no_grad():
+        want = inferers.sliding_window_inference(
+            image[None], (16, 16, 16), 4, net, overlap=0.5, mode="constant"
+        )
+    got = sliding_window(lambda w: net(w)[None], image, (16, 16, 16), (8, 8, 8))
+    torch.testing.assert_close(got, want)
+
+
+def small_method(**changes):
+    experiment = Experiment.default("phantom", "smoke", filters=2, **changes)
+    return experiment.train, build_method(experiment, dataset_spec("phantom")).eval()
+
+
+def test_prediction_is_the_mean_of_both_networks():
+    _, method = small_method()
+    patch = torch.randn(2, 1, 16, 16, 16)
+    with torch.no_grad():
+        a, b = method.a(patch).logits.softmax(1), method.b(patch).logits.softmax(1)
+        torch.testing.assert_close(method.predict(patch), (a + b) / 2)
+
+
+def test_coarse_probabilities_lie_on_the_full_grid():
+    """Linear functions survive averaging blocks and interpolating, so any shift would show."""
+    config = TrainConfig(
+        resolution="quarter", patch=(16, 16, 16), stride=(16, 16, 16), normalise="stored"
+    )
+
+    class Same(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.unused = torch.nn.Parameter(torch.zeros(1))
+
+        def predict_members(self, windows):
+            return identity(windows)
+
+    full = np.zeros((37, 30, 22), np.float32)  # sides that 4 does not divide
+    full += np.arange(37)[:, None, None] / 37 + np.arange(30)[:, None] / 60 + np.arange(22) / 90
+    out = predict_volume(Same(), shrink_image(full, 4), config, full.shape)
+    assert out.shape == (1, 2, *full.shape)
+    inner = (slice(2, 34), slice(2, 26), slice(2, 18))  # beyond, blocks have no neighbour
+    np.testing.assert_allclose(out[0, 1].numpy()[inner], full[inner], atol=1e-5)
+
+
+def test_masks_of_mean_and_members():
+    _, method = small_method()
+    a = torch.tensor([0.9, 0.4]).view(2, 1, 1, 1)
+    b = torch.tensor([0.3, 0.6]).view(2, 1, 1, 1)
+    masks = masks_of(method, torch.stack([a, b]))  # mean: 0.6 and 0.5
+    assert {name: mask.item() for name, mask in masks.items()} == {"mean": 0, "A": 0, "B": 1}
+
+
+def test_output_that_is_not_finite_is_refused():
+    _, method = small_method()
+    with pytest.raises(DualsegError, match="not finite"):
+        masks_of(method, torch.full((2, 2, 1, 1, 1), float("nan")))

@@ -1,0 +1,165 @@
+"""Predicting a NIfTI file: same grid out, any orientation and voxel size in, clear refusals."""
+
+import itertools
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from nibabel.orientations import aff2axcodes, apply_orientation, axcodes2ornt, inv_ornt_aff
+from nibabel.orientations import ornt_transform
+
+from dualseg.datasets import open_dataset
+from dualseg.errors import DualsegError
+from dualseg.nifti import predict_nifti
+from dualseg.train import fit
+
+LPS = np.diag([-0.625, -0.625, 0.625, 1.0])
+ALL_CODES = [
+    "".join(pair[side] for pair, side in zip(axes, sides, strict=True))
+    for axes in itertools.permutations(("LR", "PA", "IS"))
+    for sides in itertools.product((0, 1), repeat=3)
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run that has learned the ball, and one of its test cases as an image in LPS."""
+    from conftest import TEST, TRAIN, ball_case, write_la_case
+
+    from dualseg.config import Experiment
+
+    folder = tmp_path_factory.mktemp("nifti")
+    root = folder / "LA"
+    for i, case_id in enumerate(TRAIN + TEST):
+        write_la_case(root, case_id, *ball_case(i, (40 + i, 36, 22)))
+    (root / "train.list").write_text("\n".join(TRAIN))
+    (root / "test.list").write_text("\n".join(TEST))
+    run = fit(
+        Experiment.default("la", "smoke", root=str(root), labeled=2, iterations=40, filters=2,
+                           patch=(32, 32, 16), stride=(16, 16, 8), resolution="half",
+                           learning_rate=0.05, checkpoint_every=1000, method="supervised"),
+        folder / "run",
+    )
+    case = open_dataset("la", root).read(TEST[0])
+    return run, nib.Nifti1Image(case.image, LPS), case
+
+
+def predict(trained, image, tmp_path, **options):
+    source, out = tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz"
+    nib.save(image, source)
+    remarks = predict_nifti(trained[0].folder, source, out, **options)
+    return nib.load(out), remarks
+
+
+def in_codes(image, codes):
+    """The same image with its axes stored in another order."""
+    turn = ornt_transform(axcodes2ornt(aff2axcodes(image.affine)), axcodes2ornt(codes))
+    data = apply_orientation(image.get_fdata(dtype=np.float32), turn)
+    return nib.Nifti1Image(data, image.affine @ inv_ornt_aff(turn, image.shape))
+
+
+def test_same_grid_and_an_overlap_with_the_truth(trained, tmp_path):
+    mask, remarks = predict(trained, trained[1], tmp_path)
+    assert mask.shape == trained[1].shape
+    np.testing.assert_allclose(mask.affine, LPS)
+    assert mask.get_data_dtype() == np.uint8
+    found, truth = np.asarray(mask.dataobj) > 0, trained[2].label > 0
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.5
+    assert remarks == []
+
+
+@pytest.mark.parametrize("codes", ALL_CODES)
+def test_all_48_axis_orders_give_the_same_mask(trained, tmp_path, codes):
+    straight, _ = predict(trained, trained[1], tmp_path)
+    turned = in_codes(trained[1], codes)
+    mask, _ = predict(trained, turned, tmp_path)
+    np.testing.assert_allclose(mask.affine, turned.affine)
+    back = in_codes(mask, "LPS")
+    np.testing.assert_array_equal(back.get_fdata(), straight.get_fdata())
+
+
+def test_brightness_and_contrast_do_not_matter(trained, tmp_path):
+    straight, _ = predict(trained, trained[1], tmp_path)
+    scaled = nib.Nifti1Image(trained[1].get_fdata() * 100 + 1000, LPS)
+    mask, _ = predict(trained, scaled.__class__(scaled.get_fdata(dtype=np.float32), LPS), tmp_path)
+    agree = np.asarray(mask.dataobj) == np.asarray(straight.dataobj)
+    assert agree.mean() > 0.999  # rounding may tip a voxel at 0.5
+
+
+def test_other_voxel_size_is_resampled_and_said(trained, tmp_path):
+    from scipy.ndimage import zoom
+
+    coarse = zoom(trained[1].get_fdata(dtype=np.float32), 0.5, order=1, grid_mode=True,
+                  mode="nearest")
+    affine = LPS @ np.diag([2, 2, 2, 1.0])
+    mask, remarks = predict(trained, nib.Nifti1Image(coarse, affine), tmp_path)
+    assert mask.shape == coarse.shape
+    assert any("resampled" in remark for remark in remarks)
+    found = np.asarray(mask.dataobj) > 0
+    truth = zoom(trained[2].label.astype(float), 0.5, order=1, grid_mode=True, mode="nearest") > 0.5
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.5
+
+
+def test_far_larger_scan_is_warned_about(trained, tmp_path):
+    large = nib.Nifti1Image(np.pad(trained[1].get_fdata(dtype=np.float32), 40), LPS)
+    _, remarks = predict(trained, large, tmp_path)
+    assert any("far larger" in remark and "crop the scan" in remark for remark in remarks)
+
+
+def test_probabilities_and_picture(trained, tmp_path):
+    picture = tmp_path / "picture.png"
+    mask, _ = predict(trained, trained[1], tmp_path, picture=picture, probabilities=True)
+    prob = nib.load(tmp_path / "mask_probability.nii.gz")
+    assert prob.get_data_dtype() == np.float32
+    np.testing.assert_array_equal(prob.get_fdata() > 0.5, np.asarray(mask.dataobj) == 1)
+    assert 0 <= prob.get_fdata().min() <= prob.get_fdata().max() <= 1
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_single_frame_of_a_four_dimensional_file(trained, tmp_path):
+    image = nib.Nifti1Image(trained[1].get_fdata(dtype=np.float32)[..., None], LPS)
+    mask, _ = predict(trained, image, tmp_path)
+    assert mask.shape == trained[1].shape
+
+
+def bad(image, kind, path):
+    data = image.get_fdata(dtype=np.float32).copy()
+    if kind == "missing":
+        return
+    if kind == "text":
+        path.write_text("hello")
+        return
+    if kind == "NaN":
+        data[0, 0, 0] = np.nan
+    if kind == "two frames":
+        data = np.stack([data, data], -1)
+    affine = np.diag([1.0, 1.0, 0.0, 1.0]) if kind == "no third axis" else LPS
+    nib.save(nib.Nifti1Image(data, affine), path)
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:2000])
+
+
+BAD = {
+    "missing": "scan.nii.gz: no such file",
+    "text": "scan.nii.gz: expected a readable NIfTI image",
+    "truncated": "scan.nii.gz: expected a readable NIfTI image",
+    "NaN": "scan.nii.gz: expected finite intensities, found 1 that are not",
+    "two frames": r"scan.nii.gz: expected one volume with three axes, found shape \(48, 36, 22, 2\)",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_scans_are_named_and_nothing_is_written(trained, tmp_path, kind):
+    source, out = tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz"
+    bad(trained[1], kind, source)
+    with pytest.raises(DualsegError, match=BAD[kind]):
+        predict_nifti(trained[0].folder, source, out)
+    assert not out.exists()
+
+
+def test_output_name_without_nifti_suffix(trained, tmp_path):
+    with pytest.raises(DualsegError, match=r"mask.png: expected a name that ends in .nii or .nii.gz"):
+        predict_nifti(trained[0].folder, tmp_path / "scan.nii.gz", tmp_path / "mask.png")
+
+

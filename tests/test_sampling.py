@@ -1,0 +1,147 @@
+"""Batches: order, coverage, padding rule, alignment of image and label, reproducibility."""
+
+import numpy as np
+import pytest
+import torch
+
+from dualseg.config import TrainConfig
+from dualseg.datasets import open_dataset
+from dualseg.sampling import BatchSampler, IntensityScale, random_crop, random_turn_and_flip
+
+
+@pytest.fixture
+def dataset(la_root):
+    return open_dataset("la", la_root, "full")
+
+
+def sampler(dataset, labeled=3, seed=0, unlabeled=True, **changes):
+    config = TrainConfig(patch=(16, 16, 16), stride=(8, 8, 8), **changes)
+    return BatchSampler(dataset, dataset.split(labeled), config, seed, unlabeled)
+
+
+def test_labeled_first_then_unlabeled(dataset):
+    batch = sampler(dataset).batch(0)
+    assert batch.image.shape == (4, 1, 16, 16, 16)
+    assert batch.label.shape == (2, 16, 16, 16)
+    assert (batch.image.dtype, batch.label.dtype) == (torch.float32, torch.int64)
+    assert batch.labeled == 2
+    split = dataset.split(3)
+    assert set(batch.ids[:2]) <= set(split.labeled)
+    assert set(batch.ids[2:]) <= set(split.unlabeled)
+
+
+def test_without_unlabeled_stream(dataset):
+    assert sampler(dataset, unlabeled=False).batch(0).image.shape[0] == 2
+
+
+def test_no_case_twice_in_a_batch_and_all_are_used(dataset):
+    draw = sampler(dataset)
+    batches = [draw.batch(step).ids for step in range(40)]
+    assert all(len(set(ids)) == 4 for ids in batches)
+    assert {case for ids in batches for case in ids} == set(dataset.train)
+
+
+def test_even_epochs_use_each_labeled_case_once(dataset):
+    draw = sampler(dataset, labeled=4)
+    for epoch in range(5):
+        ids = draw.batch(2 * epoch).ids[:2] + draw.batch(2 * epoch + 1).ids[:2]
+        assert sorted(ids) == sorted(dataset.train[:4])
+
+
+def test_one_labeled_case_fills_the_batch(dataset):
+    batch = sampler(dataset, labeled=1).batch(5)
+    assert batch.ids[:2] == (dataset.train[0],) * 2
+    assert not torch.equal(batch.image[0], batch.image[1])  # two crops of it
+
+
+def test_a_batch_depends_on_seed_and_step_only(dataset):
+    a, b = sampler(dataset), sampler(dataset)
+    for step in (0, 1, 2):
+        a.batch(step)  # a has a past, b has none
+    first, again = a.batch(7), b.batch(7)
+    assert torch.equal(first.image, again.image)
+    assert torch.equal(first.label, again.label)
+    assert first.ids == again.ids
+    assert not torch.equal(first.image, a.batch(8).image)
+    assert not torch.equal(first.image, sampler(dataset, seed=1).batch(7).image)
+
+
+def test_crop_is_a_normalised_piece_of_the_volume(dataset):
+    batch = sampler(dataset).batch(3)
+    case = dataset.read(batch.ids[0])
+    whole = (case.image - case.image.mean()) / case.image.std()
+    crop = batch.image[0, 0].numpy()
+    # find the crop by its first voxel, then compare all of it and its label
+    hits = np.argwhere(np.isclose(whole, crop[0, 0, 0], atol=1e-6))
+    matches = []
+    for x, y, z in hits:
+        window = tuple(slice(s, s + 16) for s in (x, y, z))
+        if whole[window].shape == crop.shape and np.allclose(whole[window], crop, atol=1e-5):
+            matches.append(np.array_equal(case.label[window], batch.label[0]))
+    assert matches == [True]
+
+
+def test_stored_intensities_stay_as_they_are(dataset):
+    batch = sampler(dataset, normalise="stored").batch(3)
+    values = dataset.read(batch.ids[0]).image
+    assert np.isin(batch.image[0].numpy(), values).all()
+
+
+def test_zscore_forgets_brightness_and_contrast():
+    image = np.random.default_rng(0).normal(5, 2, (6, 5, 4)).astype(np.float32)
+    a, b = (IntensityScale.of(v, "zscore").apply(v) for v in (image, 7 * image + 100))
+    np.testing.assert_allclose(a, b, atol=1e-4)
+    assert abs(a.mean()) < 1e-6
+    assert a.std() == pytest.approx(1, abs=1e-5)
+
+
+def test_constant_image_becomes_zero():
+    image = np.full((3, 3, 3), 4.0, np.float32)
+    assert (IntensityScale.of(image, "zscore").apply(image) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("side", "padded"),
+    [(10, 22), (16, 22), (17, 21), (18, 22), (19, 21), (20, 22), (21, 21), (30, 30)],
+)
+def test_padding_rule_of_the_field(side, padded):
+    """Patch 16: max((16 - s) // 2 + 3, 0) on both ends of *every* axis, if any side is <= 16."""
+    image = np.ones((side, 16, 40), np.float32)
+    places = set()
+    for seed in range(300):
+        crop, _ = random_crop(image, image, (16, 16, 16), np.random.default_rng(seed))
+        assert crop.shape == (16, 16, 16)
+        places.add(int(np.flatnonzero(crop.any((1, 2)))[0]) if side <= 16 else 0)
+    margin = max((16 - side) // 2 + 3, 0)
+    assert side + 2 * margin == padded
+    if side <= 16:  # the volume's first voxel is seen at every place that the padding allows
+        assert max(places) == min(margin, 16 - 1)
+
+
+def test_every_offset_can_be_drawn_also_the_last():
+    image = np.arange(20, dtype=np.float32)[:, None, None] * np.ones((1, 40, 40), np.float32)
+    starts = {
+        random_crop(image, image, (16, 16, 16), np.random.default_rng(seed))[0][0, 0, 0]
+        for seed in range(200)
+    }
+    assert starts == {0, 1, 2, 3, 4}
+
+
+def test_fill_value_goes_into_the_image_only():
+    ones = np.ones((4, 4, 4), np.float32)
+    image, label = random_crop(ones, ones, (16, 16, 16), np.random.default_rng(0), fill=-7)
+    assert set(np.unique(image)) == {-7, 1}
+    assert set(np.unique(label)) == {0, 1}
+
+
+@pytest.mark.parametrize("shape", [(6, 6, 4), (6, 4, 4)], ids=["square", "oblong"])
+def test_turns_and_flips_move_image_and_label_together(shape):
+    image = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    seen = set()
+    for seed in range(200):
+        a, b = random_turn_and_flip(image, image, np.random.default_rng(seed))
+        np.testing.assert_array_equal(a, b)
+        assert a.shape == shape
+        assert (np.diff(a, axis=2) == 1).all()  # z is never touched
+        seen.add(tuple(a[:, :, 0].ravel()))
+    assert len(seen) == (8 if shape[0] == shape[1] else 4)  # the square's symmetries

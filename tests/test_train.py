@@ -1,0 +1,319 @@
+"""Training: what a run leaves, resuming bit for bit, and what stops it."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import TRAIN, ball_case, write_la_case
+
+import dualseg.files
+from dualseg import train as training
+from dualseg.config import Experiment, Progress, TrainConfig, dataset_spec
+from dualseg.errors import DualsegError
+from dualseg.methods import METHODS, build_method
+from dualseg.runs import Run, read_checkpoint, write_checkpoint
+from dualseg.sampling import Batch
+from dualseg.train import Interrupted, fit
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return read_checkpoint(run.weights_path)[0]
+
+
+def assert_same_weights(a: Run, b: Run) -> None:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_leaves_config_data_log_and_weights(small, tmp_path, method):
+    run = fit(small.replace(method=method), tmp_path / "run")
+    info = run.info()
+    assert run.finished
+    assert not run.state_path.exists()
+    assert run.experiment() == small.replace(method=method)
+    assert info["data"]["split"]["labeled"] == TRAIN[:2]
+    assert info["data"]["split"]["validation"] == TRAIN[6:]
+    assert info["data"]["largest_shape"] == [48, 36, 22]
+    assert info["training"]["step"] == 6
+    assert info["training"]["seconds"] > 0
+    assert info["training"]["peak_memory_mb"] > 50
+    log = run.log()
+    assert [line["step"] for line in log] == [1, 2, 3, 4, 5, 6]
+    terms = {"supervised_a", "supervised_b"} | ({"cross_pseudo"} if method == "dual" else set())
+    assert set(log[0]) == {"step", "learning_rate", "loss"} | terms
+    assert log[0]["loss"] == pytest.approx(sum(log[0][name] for name in terms))
+
+
+def test_training_learns_the_ball(small, tmp_path):
+    run = fit(small.replace(iterations=60, learning_rate=0.05, filters=4, checkpoint_every=1000),
+              tmp_path / "run")
+    losses = [line["loss"] for line in run.log()]
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
+
+
+def test_same_seed_same_weights_other_seed_other_weights(small, tmp_path):
+    runs = [fit(small.replace(seed=seed), tmp_path / f"{i}") for i, seed in enumerate((0, 0, 1))]
+    assert_same_weights(runs[0], runs[1])
+    with pytest.raises(AssertionError):
+        assert_same_weights(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("crash_at", [1, 2, 3, 5])
+def test_resumed_after_a_crash_bit_identical(small, tmp_path, monkeypatch, crash_at, method):
+    small = small.replace(method=method)
+    whole = fit(small, tmp_path / "whole")
+    step = training._Training.train_step
+
+    def crash(self, progress):
+        if progress.step == crash_at:
+            raise RuntimeError("power cut")
+        return step(self, progress)
+
+    monkeypatch.setattr(training._Training, "train_step", crash)
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(small, tmp_path / "cut")
+    monkeypatch.undo()
+    assert_same_weights(whole, fit(small, tmp_path / "cut", resume=True))
+    assert Run(tmp_path / "cut").log() == whole.log()
+
+
+def test_killed_process_resumes_bit_identical(small, tmp_path):
+    """SIGKILL half way, from outside, then --resume on the command line."""
+    small = small.replace(iterations=30, checkpoint_every=5)
+    whole = fit(small, tmp_path / "whole")
+    out = tmp_path / "killed"
+    command = [
+        sys.executable, "-m", "dualseg", "train", "--dataset", "la", "--profile", "smoke",
+        "--root", small.root, "--out", str(out), "--labeled", "2", "--validation", "2",
+        "--iterations", "30", "--checkpoint-every", "5", "--filters", "2", "--resolution", "half",
+        "--patch", "16", "16", "16", "--stride", "8", "8", "8", "--flips", "--resume",
+    ]
+    # As many threads as here: sums are taken in another order with another number.
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 120
+    while len(Run(out).log()) < 12:
+        assert process.poll() is None, process.stderr.read()
+        assert time.time() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not Run(out).finished
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "finished, 30 steps" in done.stdout
+    assert_same_weights(whole, Run(out))
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "this run is finished; nothing to do" in again.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ on Windows")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_writes_a_checkpoint_and_resumes(small, tmp_path, monkeypatch, number):
+    small = small.replace(checkpoint_every=1000)
+    whole = fit(small, tmp_path / "whole")
+    step = training._Training.train_step
+
+    def interrupted_step(self, progress):
+        if progress.step == 3:
+            os.kill(os.getpid(), number)
+        return step(self, progress)
+
+    monkeypatch.setattr(training._Training, "train_step", interrupted_step)
+    with pytest.raises(Interrupted):
+        fit(small, tmp_path / "cut")
+    run = Run(tmp_path / "cut")
+    assert read_checkpoint(run.state_path)[1]["step"] == 4
+    assert len(run.log()) == 4
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert_same_weights(whole, fit(small, tmp_path / "cut", resume=True))
+
+
+def test_finished_run_is_left_alone(small, tmp_path):
+    run = fit(small, tmp_path / "run")
+    before = run.weights_path.stat().st_mtime_ns
+    assert fit(small, tmp_path / "run", resume=True).finished
+    assert run.weights_path.stat().st_mtime_ns == before
+
+
+def test_existing_run_is_not_overwritten(small, tmp_path):
+    fit(small, tmp_path / "run")
+    with pytest.raises(DualsegError, match="holds a finished run already; add --resume"):
+        fit(small, tmp_path / "run")
+
+
+def test_resume_with_other_settings_is_refused(small, tmp_path):
+    fit(small, tmp_path / "run")
+    with pytest.raises(DualsegError, match="started with iterations = 6, now asked for 9"):
+        fit(small.replace(iterations=9), tmp_path / "run", resume=True)
+
+
+def test_resume_with_changed_data_is_refused(small, la_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(training._Training, "run_to_end", lambda self: None)
+    fit(small, tmp_path / "run")
+    write_la_case(la_root, TRAIN[0], *ball_case(123))
+    with pytest.raises(DualsegError, match="data have changed since this run was started"):
+        fit(small, tmp_path / "run", resume=True)
+
+
+def test_moved_data_are_the_same_data(small, la_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(training._Training, "run_to_end", lambda self: None)
+    fit(small, tmp_path / "run")
+    moved = la_root.rename(tmp_path / "moved")
+    fit(small.replace(root=str(moved)), tmp_path / "run", resume=True)
+
+
+def test_nan_names_step_term_and_cases_and_keeps_the_checkpoint(small, tmp_path, monkeypatch):
+    loss = METHODS["dual"].loss
+
+    def poisoned(self, batch, progress):
+        terms = loss(self, batch, progress)
+        if progress.step == 3:
+            terms["cross_pseudo"] = terms["cross_pseudo"] * float("nan")
+        return terms
+
+    monkeypatch.setattr(METHODS["dual"], "loss", poisoned)
+    with pytest.raises(DualsegError, match="step 4: the loss term 'cross_pseudo' is nan for") as e:
+        fit(small, tmp_path / "run")
+    assert sum(case in str(e.value) for case in TRAIN) == 4
+    run = Run(tmp_path / "run")
+    tensors, progress = read_checkpoint(run.state_path)
+    assert progress["step"] == 2
+    assert all(t.isfinite().all() for t in tensors.values())
+    assert len(run.log()) == 3
+
+
+def test_full_disk_keeps_the_old_checkpoint(small, tmp_path, monkeypatch):
+    """The second checkpoint fails; the first one is still there, and the run goes on from it."""
+    whole = fit(small, tmp_path / "whole")
+    fsync, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 4:  # run.json, the empty log, checkpoint at 2, checkpoint at 4
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(dualseg.files.os, "fsync", full)
+    with pytest.raises(DualsegError, match=r"state.safetensors: could not be written .No space left"):
+        fit(small, tmp_path / "cut")
+    monkeypatch.undo()
+    assert read_checkpoint(Run(tmp_path / "cut").state_path)[1]["step"] == 2
+    assert_same_weights(whole, fit(small, tmp_path / "cut", resume=True))
+
+
+def test_torn_log_line_is_dropped(small, tmp_path, monkeypatch):
+    run = fit(small, tmp_path / "run")
+    whole = run.log()
+    with run.log_path.open("a") as file:
+        file.write('{"step": 7, "loss"')
+    assert run.log() == whole
+
+
+def test_unknown_method(small, tmp_path):
+    with pytest.raises(DualsegError, match="method: expected one of dual, supervised, found 'magic'"):
+        fit(small.replace(method="magic"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_dual_without_unlabeled_cases_is_refused(small, tmp_path):
+    with pytest.raises(DualsegError, match="needs unlabeled cases, found none left of 8 with 6"):
+        fit(small.replace(labeled=6), tmp_path / "run")
+    assert fit(small.replace(labeled=6, method="supervised"), tmp_path / "run").finished
+
+
+def test_volume_smaller_than_the_patch_is_padded(small, tmp_path):
+    run = fit(small.replace(patch=(32, 32, 32), stride=(16, 16, 16)), tmp_path / "run")
+    assert run.finished  # half resolution: volumes of about 20 x 18 x 11
+
+
+def _state(run: Run) -> tuple:
+    experiment = run.experiment()
+    return build_method(experiment, dataset_spec(experiment.dataset)), run.weights_path
+
+
+def test_checkpoint_of_another_architecture(small, tmp_path):
+    run = fit(small, tmp_path / "run")
+    other = build_method(small.replace(filters=4), dataset_spec("la"))
+    write_checkpoint(run.weights_path, other, None, {"step": 6})
+    with pytest.raises(DualsegError, match="holds other networks than .*tensor 'a.decoder.blocks"):
+        run.load_method(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "empty"])
+def test_damaged_checkpoint(small, tmp_path, damage):
+    run = fit(small, tmp_path / "run")
+    content = run.weights_path.read_bytes()
+    run.weights_path.write_bytes(
+        {"truncated": content[: len(content) // 2], "text": b"hello", "empty": b""}[damage]
+    )
+    with pytest.raises(DualsegError, match=r"last.safetensors: expected a checkpoint .*damaged"):
+        run.load_method(torch.device("cpu"))
+
+
+def test_unfinished_run_is_not_loaded(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(training._Training, "run_to_end", lambda self: None)
+    run = fit(small, tmp_path / "run")
+    with pytest.raises(DualsegError, match="expected a finished run.*--resume"):
+        run.load_method(torch.device("cpu"))
+
+
+def test_folder_without_a_run(tmp_path):
+    with pytest.raises(DualsegError, match="expected the folder of a run"):
+        Run.open(tmp_path)
+
+
+def test_learning_rate_steps_of_the_paper():
+    config = TrainConfig()
+    rates = [config.learning_rate_at(Progress(step, 6000)) for step in (0, 2499, 2500, 4999, 5000)]
+    assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4])
+    short = [config.learning_rate_at(Progress(step, 12)) for step in (4, 5, 9, 10)]
+    assert short == pytest.approx([1e-2, 1e-3, 1e-3, 1e-4])
+
+
+def test_polynomial_learning_rate():
+    config = TrainConfig(schedule="poly")
+    assert config.learning_rate_at(Progress(0, 20000)) == pytest.approx(0.01)
+    assert config.learning_rate_at(Progress(10000, 20000)) == pytest.approx(0.01 * 0.5**0.9)
+
+
+def test_ramp_up_of_the_unlabeled_term():
+    spec = dataset_spec("phantom")
+    smoke = Experiment.default("phantom", "smoke", filters=2)
+    assert build_method(smoke, spec).weights(Progress(0, 10))["cross_pseudo"] == 1.0
+    ramped = build_method(smoke.replace(ramp_up=0.4), spec)
+    values = [ramped.weights(Progress(step, 10))["cross_pseudo"] for step in (0, 2, 4, 9)]
+    assert values == pytest.approx([np.exp(-5), np.exp(-1.25), 1, 1])
+
+
+def test_who_gets_which_gradient():
+    """Term by term: does it reach the parameters of A, of B?"""
+    method = build_method(Experiment.default("phantom", "smoke", filters=2), dataset_spec("phantom"))
+    torch.manual_seed(0)
+    batch = Batch(torch.randn(4, 1, 32, 32, 32), torch.randint(0, 2, (2, 32, 32, 32)), tuple("abcd"))
+    reached = {}
+    for name in method.weights(Progress(0, 1)):
+        method.zero_grad()
+        method.loss(batch, Progress(0, 1))[name].backward()
+        reached[name] = tuple(
+            any(p.grad is not None and p.grad.abs().max() > 0 for p in part.parameters())
+            for part in (method.a, method.b)
+        )
+    assert reached == {
+        "supervised_a": (True, False), "supervised_b": (False, True), "cross_pseudo": (True, True),
+    }
+
+
+def test_records_are_strict_json(small, tmp_path):
+    run = fit(small, tmp_path / "run")
+    json.loads(run.info_path.read_text(), parse_constant=lambda name: pytest.fail(name))
