@@ -44,8 +44,10 @@ def demo(profile: str = "lesson", out: Path = Path("runs/demo")) -> None:
     from .demo import demo as run_demo
 
     print(run_demo(profile, out))
-    print(f"\nDistances are in voxels; ± is the standard error over test cases (one seed).\n"
-          f"Records: {out}/*/record.json. Pictures: {out}/*.png and {out}/*/*.png")
+    print(
+        f"\nDistances are in voxels; ± is the standard error over test cases (one seed).\n"
+        f"Records: {out}/*/record.json. Pictures: {out}/*.png and {out}/*/*.png"
+    )
 
 
 def _train_with_defaults(argv: Sequence[str]) -> Callable[..., None]:
@@ -90,8 +92,10 @@ def _train(out: Path, experiment: Experiment, resume: bool) -> None:
         print(f"{run.folder}: this run is finished; nothing to do.")
         return
     done = run.info()["training"]
-    print(f"{run.folder}: finished, {done['step']:.0f} steps in {done['seconds'] / 60:.1f} minutes, "
-          f"{done['peak_memory_mb']:.0f} MB at the peak.\nNext: dualseg evaluate {run.folder}")
+    print(
+        f"{run.folder}: finished, {done['step']:.0f} steps in {done['seconds'] / 60:.1f} minutes, "
+        f"{done['peak_memory_mb']:.0f} MB at the peak.\nNext: dualseg evaluate {run.folder}"
+    )
 
 
 def evaluate(run: Positional[Path], split: str = "test", root: Path | None = None) -> None:
@@ -112,12 +116,17 @@ def evaluate(run: Positional[Path], split: str = "test", root: Path | None = Non
     print(table([record]))
     for name, part in record["networks"].items():
         print(f"network {name} alone: Dice {part['mean']['dice']:.2f}")
-    print(f"Distances in voxels of the full grid; ± is the standard error over "
-          f"{len(record['cases'])} cases.\nRecord: {Run(run).record_path(split)}")
+    print(
+        f"Distances in voxels of the full grid; ± is the standard error over "
+        f"{len(record['cases'])} cases.\nRecord: {Run(run).record_path(split)}"
+    )
 
 
 def predict(
-    run: Positional[Path], image: Positional[Path], out: Path, picture: Path | None = None,
+    run: Positional[Path],
+    image: Positional[Path],
+    out: Path,
+    picture: Path | None = None,
     probabilities: bool = False,
 ) -> None:
     """Segment a NIfTI scan with a finished run: same shape and affine out as in.
@@ -158,13 +167,15 @@ def data_list() -> None:
     for spec in SPECS.values():
         train, test = published_lists(spec.name)
         spacing = " x ".join(f"{s:g}" for s in spec.spacing)
-        print(f"{spec.name}: {spec.title}\n"
-              f"  {len(train)} training and {len(test)} test cases, {spacing} mm, axes "
-              f"{spec.orientation}, {spec.labeled} labeled by default\n  {spec.terms}")
+        print(
+            f"{spec.name}: {spec.title}\n"
+            f"  {len(train)} training and {len(test)} test cases, {spacing} mm, axes "
+            f"{spec.orientation}, {spec.labeled} labeled by default\n  {spec.terms}"
+        )
 
 
 def data_check(dataset: Positional[str], root: Path | None = None) -> None:
-    """Read every case of a data set and report what does not fit; exits with 1 if anything does not.
+    """Read every case of a data set; report what does not fit and exit with 1 if anything does not.
 
     Example: dualseg data check la --root LA
 
@@ -215,8 +226,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. One sentence for what the user can put right."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        _app(argv).cli(prog="dualseg", description=DESCRIPTION, args=argv,
-                       config=(FlagCreatePairsOff, OmitArgPrefixes))
+        _app(argv).cli(
+            prog="dualseg",
+            description=DESCRIPTION,
+            args=argv,
+            config=(FlagCreatePairsOff, OmitArgPrefixes),
+        )
     except DualsegError as error:
         print(f"dualseg: {error}", file=sys.stderr)
         return 1
@@ -224,8 +239,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = None
         return 1
     except KeyboardInterrupt:
-        print("\ndualseg: stopped. What was finished is kept; the same command with --resume goes "
-              "on (a demo or an evaluation goes on by itself).", file=sys.stderr)
+        print(
+            "\ndualseg: stopped. What was finished is kept; the same command with --resume goes "
+            "on (a demo or an evaluation goes on by itself).",
+            file=sys.stderr,
+        )
         return 130
     return 0
 

@@ -56,7 +56,7 @@ class TrainConfig:
     schedule: Literal["step", "poly"] = "step"
     """"step": a tenth at 2500/6000 and again at 5000/6000 of the training; "poly": (1 - t)^0.9."""
     normalise: Literal["zscore", "stored"] = "zscore"
-    """"zscore": each volume to mean 0, standard deviation 1; "stored": intensities as in the file."""
+    """"zscore": each volume to mean 0, standard deviation 1; "stored": intensities as filed."""
     flips: bool = False
     """Random quarter turns in the x-y plane and flips along x and y (the paper crops only)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -74,10 +74,16 @@ class TrainConfig:
             whole = len(sides) == 3 and all(isinstance(side, int) and side > 0 for side in sides)
             _require(whole, name, "three positive whole numbers", sides)
         gaps = all(s <= p for s, p in zip(self.stride, self.patch, strict=True))
-        _require(gaps, "stride", f"at most the patch {self.patch} (else voxels are skipped)",
-                 self.stride)
-        for name in ("filters", "iterations", "labeled_batch", "unlabeled_batch",
-                     "checkpoint_every"):
+        _require(
+            gaps, "stride", f"at most the patch {self.patch} (else voxels are skipped)", self.stride
+        )
+        for name in (
+            "filters",
+            "iterations",
+            "labeled_batch",
+            "unlabeled_batch",
+            "checkpoint_every",
+        ):
             value = getattr(self, name)
             _require(isinstance(value, int) and value > 0, name, "a positive whole number", value)
         _require(self.learning_rate > 0, "learning_rate", "a positive number", self.learning_rate)
@@ -149,12 +155,21 @@ PHANTOM = DatasetSpec(
     labeled=4,
     profiles={
         "smoke": TrainConfig(
-            resolution="quarter", patch=(16, 16, 16), stride=(8, 8, 8), filters=4, iterations=6,
+            resolution="quarter",
+            patch=(16, 16, 16),
+            stride=(8, 8, 8),
+            filters=4,
+            iterations=6,
             checkpoint_every=2,
         ),
         "lesson": TrainConfig(
-            resolution="half", patch=(48, 32, 32), stride=(24, 16, 16), filters=8, iterations=150,
-            learning_rate=0.05, schedule="poly",
+            resolution="half",
+            patch=(48, 32, 32),
+            stride=(24, 16, 16),
+            filters=8,
+            iterations=150,
+            learning_rate=0.05,
+            schedule="poly",
         ),
         "full": TrainConfig(patch=(96, 80, 64), stride=(48, 40, 32), checkpoint_every=500),
     },
@@ -170,12 +185,22 @@ LA = DatasetSpec(
     labeled=8,
     profiles={
         "smoke": TrainConfig(
-            resolution="quarter", patch=(32, 32, 16), stride=(16, 16, 8), filters=4, iterations=6,
+            resolution="quarter",
+            patch=(32, 32, 16),
+            stride=(16, 16, 8),
+            filters=4,
+            iterations=6,
             checkpoint_every=2,
         ),
         "lesson": TrainConfig(
-            resolution="half", patch=(64, 64, 32), stride=(32, 32, 16), filters=8, iterations=500,
-            learning_rate=0.05, schedule="poly", flips=True,
+            resolution="half",
+            patch=(64, 64, 32),
+            stride=(32, 32, 16),
+            filters=8,
+            iterations=500,
+            learning_rate=0.05,
+            schedule="poly",
+            flips=True,
         ),
         "full": TrainConfig(checkpoint_every=500),
     },
@@ -210,7 +235,7 @@ class Experiment:
     labeled: int = 4
     """Labeled cases: the first so many of the training list; the rest is used without labels."""
     validation: int = 0
-    """Hold out the last so many of the training list, for choosing settings without the test set."""
+    """Hold out the last so many of the training list, to choose settings without the test set."""
     seed: int = 0
     """Of the initial weights, crops and dropout."""
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -221,11 +246,17 @@ class Experiment:
         _require_one_of("profile", self.profile, PROFILES)
         for name, least in (("labeled", 1), ("validation", 0), ("seed", 0)):
             value = getattr(self, name)
-            _require(isinstance(value, int) and value >= least, name,
-                     f"a whole number of at least {least}", value)
+            _require(
+                isinstance(value, int) and value >= least,
+                name,
+                f"a whole number of at least {least}",
+                value,
+            )
 
     @classmethod
-    def default(cls, dataset: str = "phantom", profile: str = "lesson", **changes: Any) -> Experiment:
+    def default(
+        cls, dataset: str = "phantom", profile: str = "lesson", **changes: Any
+    ) -> Experiment:
         """The experiment that (data set, profile) stand for, with fields of it changed by name.
 
         `changes` may name fields of `Experiment`, `TrainConfig` and `LossConfig`; an unknown name
@@ -233,8 +264,9 @@ class Experiment:
         """
         spec = dataset_spec(dataset)
         _require_one_of("profile", profile, PROFILES)
-        base = cls(dataset=dataset, profile=profile, labeled=spec.labeled,
-                   train=spec.profiles[profile])
+        base = cls(
+            dataset=dataset, profile=profile, labeled=spec.labeled, train=spec.profiles[profile]
+        )
         return base.replace(**changes)
 
     def replace(self, **changes: Any) -> Experiment:
@@ -242,9 +274,7 @@ class Experiment:
         parts: dict[str, Any] = {"train": self.train, "loss": self.loss}
         own: dict[str, Any] = {}
         for name, value in changes.items():
-            holder = next(
-                (key for key, part in parts.items() if name in _field_names(part)), None
-            )
+            holder = next((key for key, part in parts.items() if name in _field_names(part)), None)
             if holder:
                 parts[holder] = dataclasses.replace(parts[holder], **{name: value})
             elif name in _field_names(self) and name not in parts:

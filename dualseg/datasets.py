@@ -116,7 +116,9 @@ class Dataset:
         """
         case_ids = list(case_ids)
         missing = [case for case in case_ids if not self._cache_entry(case).is_fresh()]
-        for case in tqdm(missing, desc=f"reading {self.spec.name}", unit="case", disable=not missing):
+        for case in tqdm(
+            missing, desc=f"reading {self.spec.name}", unit="case", disable=not missing
+        ):
             self._cached(case)
         hashes = sorted(f"{case} {self._cache_entry(case).sha256()}" for case in case_ids)
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
@@ -187,7 +189,9 @@ class _CacheEntry:
         write_atomically(self.note, lambda file: file.write(note))
 
 
-def open_dataset(name: str, root: str | os.PathLike | None = None, resolution: str = "full") -> Dataset:
+def open_dataset(
+    name: str, root: str | os.PathLike | None = None, resolution: str = "full"
+) -> Dataset:
     """Open a data set by name; `resolution` is "full", "half" or "quarter".
 
     Raises DualsegError for an unknown name, a missing folder, or an id in two lists.
@@ -202,7 +206,9 @@ def open_dataset(name: str, root: str | os.PathLike | None = None, resolution: s
     return Dataset(spec, root, train, test, factor)
 
 
-def check(name: str, root: str | os.PathLike | None = None) -> tuple[list[tuple[str, ...]], list[str]]:
+def check(
+    name: str, root: str | os.PathLike | None = None
+) -> tuple[list[tuple[str, ...]], list[str]]:
     """Read every case: a table (header first) of what was found, and a list of problems."""
     dataset = open_dataset(name, root)
     rows: list[tuple[str, ...]] = [("case", "split", "shape", "intensities", "foreground")]
@@ -223,7 +229,9 @@ def check(name: str, root: str | os.PathLike | None = None) -> tuple[list[tuple[
             problems.append(f"case {case_id}: expected a labeled foreground, found none.")
         twin = seen.setdefault(hashlib.sha256(case.image.tobytes()).hexdigest(), case_id)
         if twin != case_id:
-            problems.append(f"cases {twin} and {case_id}: expected two scans, found the same voxels.")
+            problems.append(
+                f"cases {twin} and {case_id}: expected two scans, found the same voxels."
+            )
     return rows, problems
 
 
@@ -307,12 +315,15 @@ def _read_h5(path: Path) -> tuple[np.ndarray, np.ndarray]:
         ) from error
 
 
-def _checked_case(case_id: str, image: np.ndarray, label: np.ndarray, place: str, classes: int) -> Case:
+def _checked_case(
+    case_id: str, image: np.ndarray, label: np.ndarray, place: str, classes: int
+) -> Case:
     if image.ndim != 3:
         raise DualsegError(f"{place}: expected an image of three axes, found shape {image.shape}.")
     if label.shape != image.shape:
         raise DualsegError(
-            f"{place}: expected image and label of one shape, found {image.shape} and {label.shape}."
+            f"{place}: expected image and label of one shape, found {image.shape} and "
+            f"{label.shape}."
         )
     bad = int(np.size(image) - np.isfinite(image).sum())
     if bad:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .charts import plot_comparison
 from .config import Experiment
 from .datasets import open_dataset
 from .evaluate import describe, evaluate, load_masks
-from .plotting import CasePicture, plot_cases, plot_comparison, save
+from .plotting import CasePicture, plot_cases, save
 from .records import table
 from .runs import Run
 from .train import fit
@@ -27,9 +28,13 @@ def demo(profile: str, out: Path) -> str:
         runs[method] = fit(experiment, out / f"{method}_{profile}", resume=True)
         records[method] = evaluate(runs[method].folder)
     _draw_cases(runs, records, out / f"demo_cases_{profile}.png")
-    save(plot_comparison(list(records.values()), units=("%", "voxel")), out / f"demo_scores_{profile}.png",
-         alt="Dice and 95HD of each test case under both methods: mean Dice "
-             + ", ".join(f"{r['mean']['dice']:.1f} {m}" for m, r in records.items()) + ".")
+    save(
+        plot_comparison(list(records.values())),
+        out / f"demo_scores_{profile}.png",
+        alt="Dice and 95HD of each test case under both methods: mean Dice "
+        + ", ".join(f"{r['mean']['dice']:.1f} {m}" for m, r in records.items())
+        + ".",
+    )
     return table(records.values())
 
 
@@ -40,17 +45,23 @@ def _draw_cases(runs: dict[str, Run], records: dict[str, dict[str, Any]], path: 
         (new["dice"] - old["dice"], new["id"])
         for old, new in zip(records[floor]["cases"], records[method]["cases"], strict=True)
     )
-    chosen = {"largest gain": gains[-1], "median gain": gains[len(gains) // 2],
-              "smallest gain": gains[0]}
+    chosen = {
+        "largest gain": gains[-1],
+        "median gain": gains[len(gains) // 2],
+        "smallest gain": gains[0],
+    }
     dataset = open_dataset("phantom")
     pictures = []
     for rank, (gain, case_id) in chosen.items():
         case = dataset.read(case_id)
         masks = {m: load_masks(run, "test", case_id)["mean"] for m, run in runs.items()}
         title = f"{rank}: {case_id}, Dice {gain:+.1f}"
-        pictures.append(CasePicture(title, case.image, {"truth": case.label > 0, **masks}))
+        pictures.append(CasePicture(title, case.image, case.label > 0, masks))
     gained = "; ".join(f"{rank} {gain:+.1f}" for rank, (gain, _) in chosen.items())
-    save(plot_cases(pictures, dataset.spec.spacing, dataset.spec.orientation), path,
-         alt=f"Slices of three phantom test cases with the contours of truth, {floor} and {method} "
-             f"prediction; Dice of {method} minus {floor}: {gained}. "
-             f"{describe(records[method])}.")
+    save(
+        plot_cases(pictures, dataset.spec.spacing, dataset.spec.orientation),
+        path,
+        alt=f"Slices of three phantom test cases with the contours of truth, {floor} and {method} "
+        f"prediction; Dice of {method} minus {floor}: {gained}. "
+        f"{describe(records[method])}.",
+    )

@@ -34,7 +34,9 @@ def describe_device(device: torch.device) -> str:
     name = platform.processor() or platform.machine()
     if sys.platform == "linux":
         with open("/proc/cpuinfo") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+            names = [
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            ]
         name = names[0] if names else name
     return f"{name}, {torch.get_num_threads()} threads"
 
@@ -68,7 +70,9 @@ def peak_memory_mb(device: torch.device) -> float:
 
 def report() -> tuple[list[tuple[str, str, str]], bool]:
     """Rows of (what, verdict, detail), and whether everything needed is there."""
-    rows = [_check("python", sys.version_info >= (3, 11), platform.python_version(), "3.11 or newer")]
+    rows = [
+        _check("python", sys.version_info >= (3, 11), platform.python_version(), "3.11 or newer")
+    ]
     for name, needed_for in PACKAGES.items():
         try:
             module = importlib.import_module(name)
@@ -84,7 +88,11 @@ def report() -> tuple[list[tuple[str, str, str]], bool]:
     device = pick_device()
     rows.append(("device", "ok", describe_device(device)))
     cores = os.cpu_count() or 1
-    note = "" if cores >= 2 or device.type == "cuda" else " (trainings will take twice the stated time)"
+    note = (
+        ""
+        if cores >= 2 or device.type == "cuda"
+        else " (trainings will take twice the stated time)"
+    )
     rows.append(("cores", "ok", f"{cores}{note}"))
     return rows, all(verdict == "ok" for _, verdict, _ in rows)
 

@@ -2,7 +2,7 @@
 
 
 class DualsegError(ValueError):
-    """Something the user can put right: one sentence with what was expected, found, and the way out.
+    """Something the user can put right: one sentence with what was expected, found, and a way out.
 
     The command line prints the sentence and exits with 1; anything else is a bug and keeps its
     traceback.

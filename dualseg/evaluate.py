@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from .charts import plot_curves
 from .config import Experiment
 from .datasets import Dataset, open_dataset
 from .environment import describe_device, peak_memory_mb, pick_device, versions
 from .errors import DualsegError
 from .files import write_atomically
 from .inference import masks_of, predict_volume
-from .metrics import compare_masks, summarize
-from .plotting import CasePicture, plot_cases, plot_curves, plot_surfaces, save
+from .metrics import compare_masks
+from .plotting import CasePicture, plot_cases, plot_surfaces, save
 from .records import build_record
 from .runs import Run, write_json
 
@@ -50,7 +51,9 @@ def evaluate(folder: str | Path, split: str = "test", root: str | None = None) -
     predicted = time.perf_counter()
     results = _measure(run, dataset, cases, split)
     record = build_record(
-        run, split, results,
+        run,
+        split,
+        results,
         evaluation={
             "device": describe_device(device),
             "versions": versions(),
@@ -82,42 +85,58 @@ def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list
     suffix = "" if split == "test" else f"_{split}"
     by_dice = sorted(record["cases"], key=lambda case: case["dice"] or 0.0)
     chosen = {"best": by_dice[-1], "median": by_dice[len(by_dice) // 2], "worst": by_dice[0]}
-    pictures = []
+    pictures = {}
     for rank, result in chosen.items():
         case = dataset.read(result["id"])
-        masks = {
-            "truth": case.label > 0,
-            record["config"]["method"]: load_masks(run, split, case.id)["mean"],
-        }
+        prediction = {record["config"]["method"]: load_masks(run, split, case.id)["mean"]}
         title = f"{rank}: {case.id[:12]}, Dice {result['dice']:.1f}"
-        pictures.append(CasePicture(title, case.image, masks))
+        pictures[rank] = CasePicture(title, case.image, case.label > 0, prediction)
     about = describe(record)
     dices = ", ".join(f"{rank} {result['dice']:.1f}" for rank, result in chosen.items())
     paths = [run.folder / f"{name}{suffix}.png" for name in ("cases", "surfaces", "curves")]
     spec = dataset.spec
-    save(plot_cases(pictures, spec.spacing, spec.orientation), paths[0],
-         alt=f"Slices of the best, median and worst {split} case by Dice ({dices}) with the "
-             f"contours of the truth and of the prediction. {about}.")
-    save(plot_surfaces(pictures[1].masks, spec.spacing, spec.orientation), paths[1],
-         alt=f"Surfaces of truth and prediction of the median case, Dice "
-             f"{chosen['median']['dice']:.1f}, side by side. {about}.")
+    save(
+        plot_cases(list(pictures.values()), spec.spacing, spec.orientation),
+        paths[0],
+        alt=f"Slices of the best, median and worst {split} case by Dice ({dices}) with the "
+        f"contours of the truth and of the prediction. {about}.",
+    )
+    median = pictures["median"]
+    surfaces = {"truth": median.truth, **median.predictions}
+    save(
+        plot_surfaces(surfaces, spec.spacing, spec.orientation),
+        paths[1],
+        alt=f"Surfaces of truth and prediction of the median case, Dice "
+        f"{chosen['median']['dice']:.1f}, side by side. {about}.",
+    )
     log = run.log()
     terms = [name for name in log[0] if name not in ("step", "learning_rate")]
-    save(plot_curves(log, terms), paths[2],
-         alt=f"Loss terms over {len(log)} training steps; the total goes from "
-             f"{log[0]['loss']:.2f} to {log[-1]['loss']:.2f}. {about}.")
+    save(
+        plot_curves(log, terms),
+        paths[2],
+        alt=f"Loss terms over {len(log)} training steps; the total goes from "
+        f"{log[0]['loss']:.2f} to {log[-1]['loss']:.2f}. {about}.",
+    )
     return paths
 
 
 def describe(record: dict[str, Any]) -> str:
     """One line about a record's run, for captions."""
     config = record["config"]
-    return (f"{config['dataset']}, {config['method']}, {config['labeled']} labels, "
-            f"{config['profile']}, seed {config['seed']}")
+    return (
+        f"{config['dataset']}, {config['method']}, {config['labeled']} labels, "
+        f"{config['profile']}, seed {config['seed']}"
+    )
 
 
-def _predict_missing(run: Run, experiment: Experiment, dataset: Dataset, cases: list[str],
-                     split: str, device: torch.device) -> None:
+def _predict_missing(
+    run: Run,
+    experiment: Experiment,
+    dataset: Dataset,
+    cases: list[str],
+    split: str,
+    device: torch.device,
+) -> None:
     missing = [case for case in cases if not _mask_path(run, split, case).is_file()]
     if not missing:
         run.load_method(torch.device("cpu"))  # refuse an unfinished or damaged run all the same
@@ -130,11 +149,16 @@ def _predict_missing(run: Run, experiment: Experiment, dataset: Dataset, cases: 
             method, dataset.case(case_id).image, experiment.train, full_shape
         )
         masks = masks_of(method, probabilities)
-        packed = {name: np.packbits(mask > 0) for name, mask in masks.items()}
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, shape=np.array(full_shape), **packed)
-        write_atomically(_mask_path(run, split, case_id),
-                         lambda file, data=buffer.getvalue(): file.write(data))
+        _save_masks(_mask_path(run, split, case_id), masks)
+
+
+def _save_masks(path: Path, masks: dict[str, np.ndarray]) -> None:
+    """One bit a voxel, compressed; a case takes some tens of kB."""
+    shape = np.array(next(iter(masks.values())).shape)
+    packed = {name: np.packbits(mask > 0) for name, mask in masks.items()}
+    content = io.BytesIO()
+    np.savez_compressed(content, shape=shape, **packed)
+    write_atomically(path, lambda file: file.write(content.getvalue()))
 
 
 def _measure(run: Run, dataset: Dataset, cases: list[str], split: str) -> dict[str, list[dict]]:

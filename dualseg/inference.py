@@ -79,7 +79,9 @@ def predict_volume(
     device = next(method.parameters()).device
     scaled = IntensityScale.of(image, config.normalise).apply(np.asarray(image))
     probabilities = sliding_window(
-        method.predict_members, torch.from_numpy(scaled)[None].to(device), config.patch,
+        method.predict_members,
+        torch.from_numpy(scaled)[None].to(device),
+        config.patch,
         config.stride,
     )
     if config.factor > 1:

@@ -250,7 +250,8 @@ def complexity_table() -> str:
     paper = {"V-Net (B)": ("9.44", 47.10, 41.53), "A + B": ("27.30", 126.95, 111.92)}
     lines = [
         f"{'':14}{'parameters':>12}  {'MACs at 112x112x80, G':>30}  {'MACs at 96x96x96, G':>30}",
-        f"{'network':14}{'(paper, M)':>12}  " + "  ".join(2 * [f"{'computed  profiler   paper':>30}"]),
+        f"{'network':14}{'(paper, M)':>12}  "
+        + "  ".join(2 * [f"{'computed  profiler   paper':>30}"]),
     ]
     for name, parts in nets.items():
         parameters = sum(count_parameters(net) for net in parts)
@@ -260,7 +261,9 @@ def complexity_table() -> str:
             real, profiled = (
                 sum(count_macs(net, patch, way) for net in parts) / 1e9 for way in (False, True)
             )
-            cells.append(f"{real:13.2f}{profiled:10.2f}" + (f"{figure:8.2f}" if figure else " " * 8))
+            cells.append(
+                f"{real:13.2f}{profiled:10.2f}" + (f"{figure:8.2f}" if figure else " " * 8)
+            )
         lines.append(f"{name:14}{parameters:12,}  {cells[0]:>30}  {cells[1]:>30}")
         if million:
             lines.append(f"{'':14}{f'({million})':>12}")

@@ -41,11 +41,13 @@ def predict_nifti(
     The mask is uint8 class numbers; the probabilities go to `out` with `_probability` in the name,
     float32. Returns remarks that the user should read (a scan unlike the training data).
 
-    Raises DualsegError for an unfinished run, a file that is no 3D NIfTI image of finite numbers, or
-    an `out` that does not end in .nii or .nii.gz.
+    Raises DualsegError for an unfinished run, a file that is no 3D NIfTI image of finite numbers,
+    or an `out` that does not end in .nii or .nii.gz.
     """
     out = Path(out)
     _stem(out)
+    if picture and Path(picture).suffix != ".png":
+        raise DualsegError(f"{picture}: expected a name that ends in .png for the picture.")
     run = Run.open(folder)
     experiment = run.experiment()
     spec = dataset_spec(experiment.dataset)
@@ -66,10 +68,13 @@ def predict_nifti(
         _write(out.with_name(f"{stem}_probability{suffix}"), scan, foreground)
     if picture:
         share = 100 * float((mask > 0).mean())
-        case = CasePicture(Path(image).name, turned, {experiment.method: mask > 0})
-        save(plot_cases([case], spacing, spec.orientation), Path(picture),
-             alt=f"Slices of {Path(image).name} with the contour of the predicted mask, which fills "
-                 f"{share:.1f} % of the scan.")
+        case = CasePicture(Path(image).name, turned, None, {experiment.method: mask > 0})
+        save(
+            plot_cases([case], spacing, spec.orientation),
+            Path(picture),
+            alt=f"Slices of {Path(image).name} with the contour of the predicted mask, which fills "
+            f"{share:.1f} % of the scan.",
+        )
     if not mask.any():
         remarks.append("no foreground was found: the mask is empty")
     return remarks
@@ -118,21 +123,24 @@ def _turn(scan: nib.Nifti1Image, intensities: np.ndarray, spec: DatasetSpec) -> 
     return turned, tuple(spacing), orientations.ornt_transform(there, here)
 
 
-def _remarks(shape: tuple[int, ...], spacing: tuple[float, ...], largest: list[int],
-             spec: DatasetSpec) -> list[str]:
+def _remarks(
+    shape: tuple[int, ...], spacing: tuple[float, ...], largest: list[int], spec: DatasetSpec
+) -> list[str]:
     remarks = []
     if _resampling_needed(spacing, spec):
         sizes = " x ".join(f"{s:.3g}" for s in spacing)
         remarks.append(
             f"voxels of {sizes} mm were resampled to the training data's "
-            + " x ".join(f"{s:.3g}" for s in spec.spacing) + " mm and the mask back"
+            + " x ".join(f"{s:.3g}" for s in spec.spacing)
+            + " mm and the mask back"
         )
     extent = np.multiply(shape, spacing)
     known = np.multiply(largest, spec.spacing)
     if (extent > FAR_LARGER * known).any():
         remarks.append(
             "the scan is far larger ("
-            + " x ".join(f"{e:.0f}" for e in extent) + " mm) than anything this run was trained on ("
+            + " x ".join(f"{e:.0f}" for e in extent)
+            + " mm) than anything this run was trained on ("
             + " x ".join(f"{k:.0f}" for k in known)
             + " mm): expect false positives elsewhere; crop the scan round the organ first"
         )
@@ -146,8 +154,9 @@ def _resampling_needed(spacing: tuple[float, ...], spec: DatasetSpec) -> bool:
     )
 
 
-def _common_grid(shape: tuple[int, ...], spacing: tuple[float, ...],
-                 spec: DatasetSpec) -> tuple[int, ...]:
+def _common_grid(
+    shape: tuple[int, ...], spacing: tuple[float, ...], spec: DatasetSpec
+) -> tuple[int, ...]:
     if not _resampling_needed(spacing, spec):
         return tuple(shape)
     return tuple(

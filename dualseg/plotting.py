@@ -1,4 +1,4 @@
-"""Pictures of a run: cases, surfaces, learning curves and a comparison of runs.
+"""Pictures of volumes: slices with contours, and surfaces; how every picture looks and is saved.
 
 The figures are made without pyplot: no window opens and no global setting changes. Colours stand
 for roles (`ROLES`, from Okabe-Ito); line style or width differs too, so that no meaning rests on
@@ -44,14 +44,16 @@ ROLES = {  # keywords of matplotlib's Line2D
 # For names without a role, in this order; yellow comes last, as it is hard to see on white.
 OKABE_ITO = ("#56B4E9", "#CC79A7", "#E69F00", "#009E73", "#D55E00", "#0072B2", "#F0E442")
 OTHER_LINES = ((0, (6, 1.5, 1, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (10, 2)))
-SCORES = {"dice": "Dice (%), higher is better", "hd95": "95HD (voxel), lower is better"}
 
 # Plane: (axis across its normal, axis left to right, axis top to bottom), of displayed volumes.
 PLANES = {"axial": (2, 0, 1), "coronal": (1, 0, 2), "sagittal": (0, 1, 2)}
 # Text at a plane's left, right, top and bottom edge, for a known and an unknown orientation.
 LETTERS = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI"}
-ARROWS = {"axial": ["", "x →", "", "y ↓"], "coronal": ["", "x →", "z ↑", ""],
-          "sagittal": ["", "y →", "z ↑", ""]}
+ARROWS = {
+    "axial": ["", "x →", "", "y ↓"],
+    "coronal": ["", "x →", "z ↑", ""],
+    "sagittal": ["", "y →", "z ↑", ""],
+}
 EDGES = ((0, 0.5), (1, 0.5), (0.5, 1), (0.5, 0))
 
 WIDTH = 10.5  # inches, of every picture
@@ -134,8 +136,12 @@ class CasePicture:
         return ({} if self.truth is None else {"truth": self.truth}) | self.predictions
 
 
-def plot_cases(cases: Sequence[CasePicture], spacing: Spacing = None, orientation: Code = None,
-               columns: Sequence[str] = tuple(PLANES)) -> Figure:
+def plot_cases(
+    cases: Sequence[CasePicture],
+    spacing: Spacing = None,
+    orientation: Code = None,
+    columns: Sequence[str] = tuple(PLANES),
+) -> Figure:
     """One row a case: slices through the largest truth area, with the contours of all masks.
 
     Without a truth the slices follow the predictions' union. `columns` are some of `PLANES`; the
@@ -150,8 +156,9 @@ def plot_cases(cases: Sequence[CasePicture], spacing: Spacing = None, orientatio
     heights = sizes[:, [PLANES[plane][2] for plane in columns]].max(axis=1)
     inches = heights * 0.97 * WIDTH / sum(widths) + 0.55  # 0.55: title and label of a row
     figure = Figure(figsize=(WIDTH, inches.sum() + 0.4), layout="constrained")
-    axes = figure.subplots(len(cases), len(columns), squeeze=False,
-                           width_ratios=widths, height_ratios=inches)
+    axes = figure.subplots(
+        len(cases), len(columns), squeeze=False, width_ratios=widths, height_ratios=inches
+    )
     look = styles(name for case in cases for name in case.masks())
     for case, row in zip(cases, axes, strict=True):
         row[0].set_title(case.title, loc="left", fontsize=11, fontweight="bold")
@@ -165,8 +172,9 @@ def plot_cases(cases: Sequence[CasePicture], spacing: Spacing = None, orientatio
     return figure
 
 
-def _draw_plane(axis: Axes, case: CasePicture, plane: str, orientation: Code,
-                look: dict[str, dict]) -> None:
+def _draw_plane(
+    axis: Axes, case: CasePicture, plane: str, orientation: Code, look: dict[str, dict]
+) -> None:
     """Image, contours and edge letters of one panel; below, the plane and masks not in it."""
     image = to_display(case.image, orientation)
     masks = {name: to_display(np.not_equal(m, 0), orientation) for name, m in case.masks().items()}
@@ -187,8 +195,16 @@ def _draw_plane(axis: Axes, case: CasePicture, plane: str, orientation: Code,
             axis.plot(x, y, gid=name, zorder=2.5 if name == "truth" else 2, **look[name])
     axis.set_xlabel(", ".join(notes), fontsize=9)
     for text, (x, y) in zip((LETTERS if orientation else ARROWS)[plane], EDGES, strict=True):
-        axis.annotate(text, (x, y), (12 - 24 * x, 12 - 24 * y), "axes fraction",
-                      textcoords="offset points", ha="center", va="center", **ON_IMAGE)
+        axis.annotate(
+            text,
+            (x, y),
+            (12 - 24 * x, 12 - 24 * y),
+            "axes fraction",
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            **ON_IMAGE,
+        )
 
 
 def _scale_bar(axis: Axes, size: float, unit: str) -> None:
@@ -197,10 +213,24 @@ def _scale_bar(axis: Axes, size: float, unit: str) -> None:
     power = 10.0 ** math.floor(math.log10(columns * size / 4))
     length = max(k * power for k in (1, 2, 5) if k * power <= columns * size / 4)
     start, end = 0.03 * columns, 0.03 * columns + length / size
-    axis.plot([start, end], [0.06, 0.06], lw=2.5, transform=place, solid_capstyle="butt",
-              gid="bar", **ON_IMAGE)
-    axis.annotate(f"{length:g} {unit}", (start, 0.06), (0, 4), place, fontsize=8,
-                  textcoords="offset points", **ON_IMAGE)
+    axis.plot(
+        [start, end],
+        [0.06, 0.06],
+        lw=2.5,
+        transform=place,
+        solid_capstyle="butt",
+        gid="bar",
+        **ON_IMAGE,
+    )
+    axis.annotate(
+        f"{length:g} {unit}",
+        (start, 0.06),
+        (0, 4),
+        place,
+        fontsize=8,
+        textcoords="offset points",
+        **ON_IMAGE,
+    )
 
 
 def plot_surfaces(masks: Masks, spacing: Spacing = None, orientation: Code = None) -> Figure:
@@ -259,8 +289,17 @@ def _draw_surface(axis: Axes, mask: np.ndarray, voxel: np.ndarray, colour: str) 
         return
     corners, faces = surface(mask, voxel)
     light = LightSource(azdeg=200, altdeg=40)  # from the viewer's upper left
-    axis.add_collection3d(Poly3DCollection(corners[faces], facecolors=colour, edgecolors=colour,
-                                           lw=0.2, shade=True, lightsource=light, clip_on=False))
+    axis.add_collection3d(
+        Poly3DCollection(
+            corners[faces],
+            facecolors=colour,
+            edgecolors=colour,
+            lw=0.2,
+            shade=True,
+            lightsource=light,
+            clip_on=False,
+        )
+    )
 
 
 def surface(mask: np.ndarray, voxel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -272,97 +311,11 @@ def surface(mask: np.ndarray, voxel: np.ndarray) -> tuple[np.ndarray, np.ndarray
         # Padded, so that the surface closes where the mask touches the border.
         soft = gaussian_filter(np.pad(mask, step).astype(np.float32), step / 2)
         # "ascent" turns the triangles' normals outwards, as the shading wants them.
-        corners, faces, _, _ = marching_cubes(soft, min(0.5, soft.max() / 2), step_size=step,
-                                              gradient_direction="ascent")
+        corners, faces, _, _ = marching_cubes(
+            soft, min(0.5, soft.max() / 2), step_size=step, gradient_direction="ascent"
+        )
         if len(faces) <= MAX_FACES:
             return (corners - step) * voxel, faces
-
-
-def moving_average(values: np.ndarray, window: int) -> np.ndarray:
-    """Centred mean over `window` values (N,), over fewer at the ends."""
-    kernel = np.ones(min(window, len(values)))
-    total, number = (np.convolve(v, kernel, "same") for v in (values, np.ones(len(values))))
-    return total / number
-
-
-def _series(log: Sequence[dict], term: str) -> np.ndarray:
-    """Steps and values (2, N) of the log lines that hold `term`."""
-    pairs = [(line["step"], line[term]) for line in log if line.get(term) is not None]
-    return np.array(pairs, dtype=float).reshape(-1, 2).T
-
-
-def plot_curves(log: Sequence[dict], terms: Sequence[str], smooth: int | None = None) -> Figure:
-    """Learning curves of a run: thin as logged, thick the moving average over `smooth` lines.
-
-    A log line holds "step", values by term and perhaps "learning_rate", which gets a small panel.
-    Terms that differ only in a last "_a" or "_b" share a panel. `smooth` None: a thirtieth of the
-    log. Raises ValueError for no terms, a term that no line holds or a `smooth` below 1.
-    """
-    series = {term: _series(log, term) for term in terms}
-    missing = [term for term, values in series.items() if not values.size]
-    smooth = len(log) // 30 | 1 if smooth is None else smooth  # odd, hence centred
-    if not terms or missing or smooth < 1:
-        raise ValueError(f"plot_curves needs smooth >= 1 and terms of the log, found no {missing}.")
-    panels: dict[str, dict[str, str]] = {}
-    for term in terms:
-        stem, _, last = term.rpartition("_")
-        panel, role = (stem, last.upper()) if last in ("a", "b") else (term, term)
-        panels.setdefault(panel, {})[term] = role
-    rates = _series(log, "learning_rate")
-    ratios = [2] * len(panels) + [1] * bool(rates.size)
-    figure = Figure(figsize=(WIDTH, 1 + sum(ratios)), layout="constrained")
-    axes = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
-    for axis, (panel, roles) in zip(axes, panels.items(), strict=False):
-        for term, role in roles.items():
-            steps, values = series[term]
-            style = ROLES.get(role, {"color": "0.25", "lw": 1.8})
-            axis.plot(steps, values, color=style["color"], lw=0.5, alpha=0.35)
-            axis.plot(steps, moving_average(values, smooth), label=role, zorder=3, **style)
-        axis.set_title(panel, loc="left", fontsize=11)
-        axis.set_ylabel("loss (no unit)")
-        axis.legend(loc="upper right", handlelength=4)
-    if rates.size:
-        axes[-1].semilogy(*rates, color="black", lw=1.2)
-        axes[-1].set_ylabel("learning rate")
-    axes[-1].set_xlabel("training step")
-    figure.supxlabel(f"thin: as logged; thick: mean of {smooth} logged values", fontsize=9)
-    return figure
-
-
-def plot_comparison(records: Sequence[dict]) -> Figure:
-    """Dice and 95HD of every test case, run by run, with each run's mean and standard error.
-
-    A record holds "config" (method, seed), "cases" (results of `compare_masks`), "mean" and
-    "standard_error". None and NaN are left out. Raises ValueError for no records.
-    """
-    if not records:
-        raise ValueError("plot_comparison needs at least one record, found none.")
-    look = styles(record["config"]["method"] for record in records)
-    longest = max(13, *map(len, look))  # letters of a label; 13 are in "0 of 20 empty"
-    size = min(10, 1000 / (longest * len(records)))  # points, so that labels do not overlap
-    figure = Figure(figsize=(WIDTH, 7.5), layout="constrained")
-    axes = figure.subplots(len(SCORES), 1, sharex=True)
-    for axis, (key, label) in zip(axes, SCORES.items(), strict=True):
-        axis.set_ylabel(label)
-        axis.grid(axis="y", alpha=0.4)
-        for x, record in enumerate(records):
-            values = np.array([case[key] for case in record["cases"]], dtype=float)
-            # Spread by the golden ratio: a case has the same place in every run.
-            spread = np.arange(len(values)) * 0.618 % 1 * 0.5 - 0.25
-            colour = look[record["config"]["method"]]["color"]
-            axis.plot(x + spread, values, "o", mfc="none", mec=colour, gid="cases")
-            mean, error = np.array([record[k][key] for k in ("mean", "standard_error")], float)
-            axis.plot([x - 0.35, x + 0.35], [mean, mean], color="black", lw=2, gid="mean")
-            axis.errorbar(x, mean, error, ecolor="black", capsize=6)
-            note = " ± ".join(f"{v:.1f}" for v in (mean, error) if np.isfinite(v)) or "none"
-            axis.text(x, 1.02, note, size=size, ha="center", transform=axis.get_xaxis_transform())
-    names = []
-    for record in records:
-        empty = f"{sum(bool(c['empty']) for c in record['cases'])} of {len(record['cases'])} empty"
-        names.append("{method},\nseed {seed}\n".format(**record["config"]) + empty)
-    axes[-1].set_xticks(range(len(records)), names, size=size)
-    figure.supxlabel("dot: a test case; bar: mean; whisker: standard error of cases", fontsize=9)
-    return figure
 
 
 def save(figure: Figure, path: str | Path, alt: str) -> None:

@@ -23,9 +23,7 @@ def build_record(
     case. NaN (a distance to an empty mask) becomes null, because JSON has no NaN.
     """
     info = run.info()
-    networks = {
-        name: summarize(cases) for name, cases in results.items() if name != "mean"
-    }
+    networks = {name: summarize(cases) for name, cases in results.items() if name != "mean"}
     record = {
         "name": run.folder.resolve().name,
         "split": split,
@@ -64,7 +62,8 @@ def publish(folder: str | Path, to: str | Path = PUBLISHED) -> Path:
     path = Path(to) / f"{record['name']}.json"
     if path.is_file() and read_json(path)["config"] != record["config"]:
         raise DualsegError(
-            f"{path}: holds the record of a run with another configuration; rename the run's folder."
+            f"{path}: holds the record of a run with another configuration; rename the run's "
+            "folder."
         )
     write_json(path, record)
     return path
@@ -72,17 +71,34 @@ def publish(folder: str | Path, to: str | Path = PUBLISHED) -> Path:
 
 def table(records: Iterable[dict[str, Any]], markdown: bool = False) -> str:
     """Method, labels, seed and metrics (mean +- standard error over cases), a line a record."""
-    header = ["data", "labels", "profile", "method", "seed", "Dice %", "Jaccard %", "95HD voxel",
-              "ASD voxel", "empty", "minutes"]
+    header = [
+        "data",
+        "labels",
+        "profile",
+        "method",
+        "seed",
+        "Dice %",
+        "Jaccard %",
+        "95HD voxel",
+        "ASD voxel",
+        "empty",
+        "minutes",
+    ]
     rows = [header]
     for record in records:
         config = record["config"]
-        rows.append([
-            config["dataset"], str(config["labeled"]), config["profile"], config["method"],
-            str(config["seed"]),
-            *(_with_error(record, key) for key in ("dice", "jaccard", "hd95", "asd")),
-            f"{record['empties']}/{len(record['cases'])}", f"{record['seconds'] / 60:.1f}",
-        ])
+        rows.append(
+            [
+                config["dataset"],
+                str(config["labeled"]),
+                config["profile"],
+                config["method"],
+                str(config["seed"]),
+                *(_with_error(record, key) for key in ("dice", "jaccard", "hd95", "asd")),
+                f"{record['empties']}/{len(record['cases'])}",
+                f"{record['seconds'] / 60:.1f}",
+            ]
+        )
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     if markdown:

@@ -5,7 +5,7 @@
               state.safetensors  while training: weights, optimiser and step, to resume from
               last.safetensors   when finished: the weights
               predictions/       masks of evaluated cases
-              record.json        the measured result (test cases); record_val.json (validation cases)
+              record.json        the measured result on test cases; record_val.json on validation
               *.png              pictures of it
 
 Checkpoints are safetensors files: loading one executes no code.
@@ -86,8 +86,8 @@ class Run:
             return Experiment.from_flat(self.info()["config"])
         except KeyError as error:
             raise DualsegError(
-                f"{self.info_path}: expected the key {error.args[0]!r}, found none; the file is not "
-                "one that `dualseg train` wrote."
+                f"{self.info_path}: expected the key {error.args[0]!r}, found none; the file is "
+                "not one that `dualseg train` wrote."
             ) from error
 
     def log(self) -> list[dict[str, float]]:
@@ -154,7 +154,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
             progress = {k: float(v) for k, v in (file.metadata() or {}).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise DualsegError(
-            f"{path}: expected a checkpoint (safetensors), found a damaged or foreign file ({error})."
+            f"{path}: expected a checkpoint (safetensors), found a damaged or foreign file "
+            f"({error})."
         ) from error
     return tensors, progress
 

@@ -20,7 +20,7 @@ _LABELED, _UNLABELED, _CROP = range(3)  # separate random streams
 
 @dataclass(frozen=True)
 class Batch:
-    """image (B, 1, X, Y, Z) float32; label (L, X, Y, Z) int64 of the first L samples; B case ids."""
+    """image (B, 1, X, Y, Z) float32; label (L, X, Y, Z) int64 of the first L samples; B ids."""
 
     image: Tensor
     label: Tensor
@@ -40,12 +40,13 @@ class BatchSampler:
     """Draws the batch of a step.
 
     An epoch is one pass over the labeled cases in a new random order, as in the field's two-stream
-    sampler; the unlabeled stream is shuffled anew for its own passes (Yu et al., UA-MT, 2019, shuffle it
-    at each labeled epoch instead, so that most unlabeled cases are drawn with replacement).
+    sampler; the unlabeled stream has passes of its own. (Yu et al., UA-MT, 2019, shuffle it anew
+    at each labeled epoch instead, so that there most unlabeled cases are drawn with replacement.)
     """
 
-    def __init__(self, dataset: Dataset, split: Split, config: TrainConfig, seed: int,
-                 unlabeled: bool):
+    def __init__(
+        self, dataset: Dataset, split: Split, config: TrainConfig, seed: int, unlabeled: bool
+    ):
         self.dataset = dataset
         self.config = config
         self.seed = seed
@@ -62,7 +63,9 @@ class BatchSampler:
         crops = [self._crop(case, step, place) for place, case in enumerate(ids)]
         return Batch(
             image=torch.from_numpy(np.stack([image for image, _ in crops])).unsqueeze(1),
-            label=torch.from_numpy(np.stack([label for _, label in crops[:count]]).astype(np.int64)),
+            label=torch.from_numpy(
+                np.stack([label for _, label in crops[:count]]).astype(np.int64)
+            ),
             ids=tuple(ids),
         )
 
@@ -78,7 +81,9 @@ class BatchSampler:
         case = self.dataset.case(case_id)
         scale = self._scale(case_id, case.image)
         # Padding with the value that becomes 0, and scaling the crop instead of the whole volume.
-        image, label = random_crop(case.image, case.label, self.config.patch, rng, fill=scale.center)
+        image, label = random_crop(
+            case.image, case.label, self.config.patch, rng, fill=scale.center
+        )
         image = scale.apply(image)
         if self.config.flips:
             image, label = random_turn_and_flip(image, label, rng)
@@ -99,7 +104,7 @@ class IntensityScale:
 
     @classmethod
     def of(cls, image: np.ndarray, recipe: str) -> IntensityScale:
-        """"zscore": mean and standard deviation of the whole volume given; "stored": no change.
+        """ "zscore": mean and standard deviation of the whole volume given; "stored": no change.
 
         The z-score undoes any brightness and contrast setting of a volume, so it gives the same for
         a raw scan and for one that was normalised before. A constant image becomes 0.
@@ -141,7 +146,7 @@ def random_crop(
 def random_turn_and_flip(
     image: np.ndarray, label: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Quarter turns in the x-y plane (0 to 3; 0 or 2 if the patch is not square) and flips in x, y."""
+    """Quarter turns in the x-y plane (0 or 2 if the patch is not square) and flips in x and y."""
     square = image.shape[0] == image.shape[1]
     turns = rng.integers(4) if square else 2 * rng.integers(2)
     axes = [axis for axis in (0, 1) if rng.random() < 0.5]

@@ -30,7 +30,12 @@ from .errors import DualsegError
 from .files import write_atomically
 from .methods import Method, build_method
 from .runs import (
-    Run, load_optimizer, load_weights, read_checkpoint, write_checkpoint, write_json,
+    Run,
+    load_optimizer,
+    load_weights,
+    read_checkpoint,
+    write_checkpoint,
+    write_json,
 )
 from .sampling import BatchSampler
 
@@ -142,15 +147,23 @@ class _Step:
 class _Training:
     """The loop and what it holds."""
 
-    def __init__(self, run: Run, experiment: Experiment, method: Method, dataset: Dataset,
-                 split: Split, info: dict[str, Any]):
+    def __init__(
+        self,
+        run: Run,
+        experiment: Experiment,
+        method: Method,
+        dataset: Dataset,
+        split: Split,
+        info: dict[str, Any],
+    ):
         self.run, self.info = run, info
         self.config, self.seed = experiment.train, experiment.seed
         self.device = pick_device()
         self.method = method.to(self.device)
         self.optimizer = method.optimizer(self.config)
-        self.sampler = BatchSampler(dataset, split, self.config, experiment.seed,
-                                    method.uses_unlabeled)
+        self.sampler = BatchSampler(
+            dataset, split, self.config, experiment.seed, method.uses_unlabeled
+        )
         self.step, self.seconds, self.peak_memory = 0, 0.0, 0.0
         if run.state_path.is_file():
             self._restore()
@@ -160,8 +173,9 @@ class _Training:
         total = self.config.iterations
         self.method.train()
         self.started = time.perf_counter() - self.seconds
-        bar = tqdm(total=total, initial=self.step, desc=f"training {self.run.folder.name}",
-                   unit="step")
+        bar = tqdm(
+            total=total, initial=self.step, desc=f"training {self.run.folder.name}", unit="step"
+        )
         late: _Step | None = None
         with bar, self.run.log_path.open("a") as log, _stop_signals() as stop:
             while self.step < total:

@@ -55,8 +55,17 @@ def la_root(tmp_path) -> Path:
 def small(la_root) -> Experiment:
     """A training of seconds on that data set."""
     return Experiment.default(
-        "la", "smoke", root=str(la_root), labeled=2, validation=2, iterations=6,
-        patch=(16, 16, 16), stride=(8, 8, 8), filters=2, resolution="half", flips=True,
+        "la",
+        "smoke",
+        root=str(la_root),
+        labeled=2,
+        validation=2,
+        iterations=6,
+        patch=(16, 16, 16),
+        stride=(8, 8, 8),
+        filters=2,
+        resolution="half",
+        flips=True,
     )
 
 

@@ -14,8 +14,24 @@ from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
 
 SMALL = [
-    "--profile", "smoke", "--labeled", "2", "--iterations", "3", "--filters", "2",
-    "--resolution", "half", "--patch", "16", "16", "16", "--stride", "8", "8", "8",
+    "--profile",
+    "smoke",
+    "--labeled",
+    "2",
+    "--iterations",
+    "3",
+    "--filters",
+    "2",
+    "--resolution",
+    "half",
+    "--patch",
+    "16",
+    "16",
+    "16",
+    "--stride",
+    "8",
+    "8",
+    "8",
 ]
 
 
@@ -28,10 +44,21 @@ def run(capsys, *words) -> tuple[int, str, str]:
     return status, out.out, out.err
 
 
-@pytest.mark.parametrize("command", [
-    "info", "demo", "train", "evaluate", "predict", "networks", "data list", "data check",
-    "records publish", "records table",
-])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "info",
+        "demo",
+        "train",
+        "evaluate",
+        "predict",
+        "networks",
+        "data list",
+        "data check",
+        "records publish",
+        "records table",
+    ],
+)
 def test_every_command_has_help_with_an_example(capsys, command):
     status, out, _ = run(capsys, *command.split(), "--help")
     assert status == 0
@@ -86,11 +113,14 @@ def test_data_check_good_and_bad(capsys, la_root):
 def test_train_evaluate_predict_publish(capsys, la_root, tmp_path):
     """The whole way on small data, by commands only."""
     out = tmp_path / "runs" / "first"
-    status, text, _ = run(capsys, "train", "--dataset", "la", "--root", la_root, "--out", out, *SMALL)
+    status, text, _ = run(
+        capsys, "train", "--dataset", "la", "--root", la_root, "--out", out, *SMALL
+    )
     assert status == 0
     assert "finished, 3 steps" in text
-    status, text, _ = run(capsys, "train", "--dataset", "la", "--root", la_root, "--out", out, *SMALL,
-                          "--resume")
+    status, text, _ = run(
+        capsys, "train", "--dataset", "la", "--root", la_root, "--out", out, *SMALL, "--resume"
+    )
     assert (status, "nothing to do" in text) == (0, True)
     status, text, _ = run(capsys, "evaluate", out)
     assert status == 0
@@ -125,7 +155,10 @@ WRONG = {
     "unknown method": (["train", "--method", "magic"], "method: expected one of dual, supervised"),
     "unknown profile": (["train", "--profile", "huge"], "profile: expected one of full, lesson"),
     "no root": (["train", "--dataset", "la"], "give --root DIR"),
-    "missing root": (["train", "--dataset", "la", "--root", "nowhere"], "found no folder 'nowhere'"),
+    "missing root": (
+        ["train", "--dataset", "la", "--root", "nowhere"],
+        "found no folder 'nowhere'",
+    ),
     "no labels": (["train", "--labeled", "0"], "labeled: expected a whole number of at least 1"),
     "many labels": (["train", "--labeled", "41"], "labeled: expected at most 40"),
     "zero steps": (["train", "--iterations", "0"], "iterations: expected a positive whole number"),
@@ -143,7 +176,7 @@ def test_mistakes_get_one_sentence(capsys, tmp_path, monkeypatch, case):
     monkeypatch.chdir(tmp_path)
     words, sentence = WRONG[case]
     extra = ["--out", "out"] if words[0] == "train" else []
-    status, out, err = run(capsys, *words, *extra)
+    status, _, err = run(capsys, *words, *extra)
     assert status == 1
     assert err.startswith("dualseg: ")
     assert sentence in err

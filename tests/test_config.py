@@ -18,9 +18,19 @@ def test_default_takes_sizes_of_data_set_and_profile(dataset, profile):
 
 def test_full_la_is_the_paper_section_4_2():
     assert SPECS["la"].profiles["full"] == TrainConfig(
-        resolution="full", patch=(112, 112, 80), stride=(18, 18, 4), filters=16, iterations=6000,
-        labeled_batch=2, unlabeled_batch=2, learning_rate=0.01, momentum=0.9, weight_decay=1e-4,
-        schedule="step", flips=False, checkpoint_every=500,
+        resolution="full",
+        patch=(112, 112, 80),
+        stride=(18, 18, 4),
+        filters=16,
+        iterations=6000,
+        labeled_batch=2,
+        unlabeled_batch=2,
+        learning_rate=0.01,
+        momentum=0.9,
+        weight_decay=1e-4,
+        schedule="step",
+        flips=False,
+        checkpoint_every=500,
     )
 
 

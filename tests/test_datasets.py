@@ -9,7 +9,12 @@ from conftest import TEST, TRAIN, ball_case, write_la_case
 
 from dualseg.config import SPECS
 from dualseg.datasets import (
-    Split, check, open_dataset, published_lists, shrink_image, shrink_label,
+    Split,
+    check,
+    open_dataset,
+    published_lists,
+    shrink_image,
+    shrink_label,
 )
 from dualseg.errors import DualsegError
 
@@ -23,9 +28,14 @@ def test_published_splits_are_disjoint_and_complete():
 
 def test_first_eight_labeled_la_cases_are_the_fields():
     assert published_lists("la")[0][:8] == (
-        "06SR5RBREL16DQ6M8LWS", "0RZDK210BSMWAA6467LU", "1D7CUD1955YZPGK8XHJX",
-        "1GU15S0GJ6PFNARO469W", "1MHBF3G6DCPWHSKG7XCP", "23X6SY44VT9KFHR7S7OC",
-        "2XL5HSFSE93RMOJDRGR4", "38CWS74285MFGZZXR09Z",
+        "06SR5RBREL16DQ6M8LWS",
+        "0RZDK210BSMWAA6467LU",
+        "1D7CUD1955YZPGK8XHJX",
+        "1GU15S0GJ6PFNARO469W",
+        "1MHBF3G6DCPWHSKG7XCP",
+        "23X6SY44VT9KFHR7S7OC",
+        "2XL5HSFSE93RMOJDRGR4",
+        "38CWS74285MFGZZXR09Z",
     )
 
 
@@ -112,7 +122,9 @@ def test_shrinking_against_a_slow_loop(factor):
     assert small.shape == classes.shape == tuple(-(-s // factor) for s in image.shape)
     for index in np.ndindex(small.shape):
         places = [
-            tuple(min(factor * i + d, s - 1) for i, d, s in zip(index, step, image.shape, strict=True))
+            tuple(
+                min(factor * i + d, s - 1) for i, d, s in zip(index, step, image.shape, strict=True)
+            )
             for step in np.ndindex((factor,) * 3)
         ]
         assert small[index] == pytest.approx(np.mean([image[p] for p in places]), abs=1e-5)
@@ -148,7 +160,9 @@ def test_root_is_missing(tmp_path):
 
 def test_case_is_missing(la_root):
     (la_root / TRAIN[2] / "mri_norm2.h5").unlink()
-    with pytest.raises(DualsegError, match=f"{TRAIN[2]}.mri_norm2.h5: expected the image and label"):
+    with pytest.raises(
+        DualsegError, match=f"{TRAIN[2]}.mri_norm2.h5: expected the image and label"
+    ):
         open_dataset("la", la_root).cache(TRAIN)
 
 

@@ -23,8 +23,14 @@ def run(small, tmp_path):
 def test_record_holds_what_it_promises(run, small):
     record = evaluate(run.folder)
     assert json.loads(run.record_path().read_text()) == record
-    assert record["config"] == {**small.flat(), "iterations": 20, "learning_rate": 0.05,
-                                "root": None, "patch": [16, 16, 16], "stride": [8, 8, 8]}
+    assert record["config"] == {
+        **small.flat(),
+        "iterations": 20,
+        "learning_rate": 0.05,
+        "root": None,
+        "patch": [16, 16, 16],
+        "stride": [8, 8, 8],
+    }
     assert [case["id"] for case in record["cases"]] == TEST
     for key in ("device", "versions", "data", "seconds", "peak_memory_mb", "evaluation", "empties"):
         assert key in record
@@ -67,8 +73,10 @@ def test_pictures_carry_their_description(run):
     for name in ("cases", "surfaces", "curves"):
         with Image.open(run.folder / f"{name}.png") as picture:
             assert "la, dual, 2 labels, smoke, seed 0" in picture.info["Description"]
-    assert f"{record['cases'][0]['dice']:.1f}" in Image.open(run.folder / "cases.png").info[
-        "Description"]
+    assert (
+        f"{record['cases'][0]['dice']:.1f}"
+        in Image.open(run.folder / "cases.png").info["Description"]
+    )
 
 
 def test_interrupted_evaluation_goes_on(run, monkeypatch):
@@ -135,12 +143,13 @@ def test_table_by_hand():
         "config": {"dataset": "la", "labeled": 8, "profile": "lesson", "method": "dual", "seed": 1},
         "mean": {"dice": 70.126, "jaccard": 55.0, "hd95": 12.345, "asd": None},
         "standard_error": {"dice": 1.0, "jaccard": 2.0, "hd95": None, "asd": None},
-        "empties": 1, "cases": [{}] * 20, "seconds": 630,
+        "empties": 1,
+        "cases": [{}] * 20,
+        "seconds": 630,
     }
     plain, markdown = table([record]), table([record], markdown=True)
-    assert plain.splitlines()[1].split() == (
-        "la 8 lesson dual 1 70.13 ± 1.00 55.00 ± 2.00 12.35 none 1/20 10.5".split()
-    )
+    row = "la 8 lesson dual 1 70.13 ± 1.00 55.00 ± 2.00 12.35 none 1/20 10.5"
+    assert plain.splitlines()[1].split() == row.split()
     assert markdown.splitlines()[2] == (
         "| la | 8 | lesson | dual | 1 | 70.13 ± 1.00 | 55.00 ± 2.00 | 12.35 | none | 1/20 | 10.5 |"
     )

@@ -85,9 +85,7 @@ def test_one_direction_leaves_the_teacher_alone(inputs):
 @pytest.mark.parametrize("fill", [0, 1], ids=["no foreground", "all foreground"])
 def test_degenerate_inputs_stay_finite(scale, dtype, fill):
     torch.manual_seed(0)
-    a, b = (
-        (scale * torch.randn(SHAPE)).to(dtype).requires_grad_() for _ in range(2)
-    )
+    a, b = ((scale * torch.randn(SHAPE)).to(dtype).requires_grad_() for _ in range(2))
     label = torch.full((2, 3, 4, 5), fill)
     total = supervised_loss(a, label) + cross_pseudo_loss(a, b)
     total.backward()

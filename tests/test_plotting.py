@@ -11,15 +11,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dualseg import plotting
+from dualseg.charts import moving_average, plot_comparison, plot_curves
 from dualseg.plotting import (
     ROLES,
     CasePicture,
     display_slice,
     largest_slices,
-    moving_average,
     plot_cases,
-    plot_comparison,
-    plot_curves,
     plot_surfaces,
     save,
     styles,
@@ -60,8 +58,12 @@ def record(method: str, dice: list, hd95: list, mean: dict, error: dict, seed: i
         {"id": str(i), "dice": d, "hd95": h, "empty": h is None or np.isnan(h)}
         for i, (d, h) in enumerate(zip(dice, hd95, strict=True))
     ]
-    return {"config": {"method": method, "seed": seed}, "cases": cases, "mean": mean,
-            "standard_error": error}
+    return {
+        "config": {"method": method, "seed": seed},
+        "cases": cases,
+        "mean": mean,
+        "standard_error": error,
+    }
 
 
 # --- Orientation and slices
@@ -84,7 +86,7 @@ def test_letters_stand_at_the_edges_they_name(code, place):
     for axis, plane in zip(figure.axes, ("axial", "coronal", "sagittal"), strict=True):
         assert axis.get_xlabel() == plane
         picture = axis.images[0].get_array()
-        (row, column), = np.argwhere(picture)
+        ((row, column),) = np.argwhere(picture)
         x, y = column / (picture.shape[1] - 1), 1 - row / (picture.shape[0] - 1)
         edges = {text: xy for text, xy in texts(axis).items() if text in "LRAPSI"}
         assert len(edges) == 4
@@ -93,8 +95,9 @@ def test_letters_stand_at_the_edges_they_name(code, place):
 
 
 def test_radiological_convention():
-    axial, coronal, sagittal = plot_cases([CasePicture("a", np.zeros((4, 5, 6)))],
-                                          orientation="RAS").axes
+    axial, coronal, sagittal = plot_cases(
+        [CasePicture("a", np.zeros((4, 5, 6)))], orientation="RAS"
+    ).axes
     assert texts(axial)["R"] == texts(coronal)["R"] == texts(sagittal)["A"] == (0, 0.5)
     assert texts(axial)["A"] == texts(coronal)["S"] == texts(sagittal)["S"] == (0.5, 1)
 
@@ -169,8 +172,10 @@ def test_contours_are_drawn_at_the_border_of_the_mask_in_the_style_of_their_role
 def test_one_legend_for_all_rows_and_a_note_for_a_mask_that_is_not_in_the_slice():
     image = np.zeros((6, 6, 6))
     truth, far = box(image.shape, (1, 1, 1), (4, 4, 2)), box(image.shape, (5, 5, 5), (6, 6, 6))
-    cases = [CasePicture("1", image, truth, {"A": truth}),
-             CasePicture("2", image, truth, {"B": far})]
+    cases = [
+        CasePicture("1", image, truth, {"A": truth}),
+        CasePicture("2", image, truth, {"B": far}),
+    ]
     figure = plot_cases(cases, orientation="LPS")
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["truth", "A", "B"]
@@ -184,10 +189,13 @@ def test_gray_window_spans_percentiles_1_to_99_of_the_volume():
     assert panel.get_clim() == pytest.approx((9.99, 989.01))
 
 
-@pytest.mark.parametrize(("spacing", "unit", "lengths", "pixels"), [
-    (None, "voxels", (20, 20, 20), (20, 20, 20)),
-    ((0.5, 2.0, 4.0), "mm", (10, 10, 50), (20, 20, 25)),  # of 50, 50 and 200 mm
-])
+@pytest.mark.parametrize(
+    ("spacing", "unit", "lengths", "pixels"),
+    [
+        (None, "voxels", (20, 20, 20), (20, 20, 20)),
+        ((0.5, 2.0, 4.0), "mm", (10, 10, 50), (20, 20, 25)),  # of 50, 50 and 200 mm
+    ],
+)
 def test_scale_bar_is_as_many_pixels_long_as_it_says(spacing, unit, lengths, pixels):
     case = CasePicture("a", np.zeros((100, 100, 80)))
     axes = plot_cases([case], spacing).axes
@@ -253,8 +261,11 @@ def test_surface_of_a_large_mask_is_coarser_and_of_one_voxel_is_there(monkeypatc
 
 def test_surface_panels_share_box_and_view_and_an_empty_mask_says_so():
     shape = (12, 12, 12)
-    masks = {"truth": box(shape, (2, 2, 2), (10, 8, 6)), "A": box(shape, (3, 3, 3), (6, 6, 6)),
-             "B": np.zeros(shape, bool)}
+    masks = {
+        "truth": box(shape, (2, 2, 2), (10, 8, 6)),
+        "A": box(shape, (3, 3, 3), (6, 6, 6)),
+        "B": np.zeros(shape, bool),
+    }
     figure = plot_surfaces(masks, (2.0, 1.0, 1.0), "LPS")
     truth, a, b = figure.axes
     assert [axis.get_title() for axis in figure.axes] == ["truth", "A", "B"]
@@ -271,8 +282,10 @@ def test_surface_panels_share_box_and_view_and_an_empty_mask_says_so():
 
 def test_surface_colours_are_gray_for_truth_and_the_roles_for_predictions():
     mask = box((9, 9, 9), (2, 2, 2), (7, 7, 7))
-    colours = [axis.collections[0].get_facecolor() for axis in
-               plot_surfaces({"worst: truth": mask, "worst: dual": mask}).axes]
+    colours = [
+        axis.collections[0].get_facecolor()
+        for axis in plot_surfaces({"worst: truth": mask, "worst: dual": mask}).axes
+    ]
     truth, dual = (colour[:, :3].max(axis=0) for colour in colours)  # the best lit triangle
     assert np.ptp(truth) == pytest.approx(0)
     assert dual / dual.max() == pytest.approx(
@@ -283,10 +296,15 @@ def test_surface_colours_are_gray_for_truth_and_the_roles_for_predictions():
 
 def test_cases_of_different_shapes_get_rows_of_their_own():
     small, large = box((8, 8, 8), (2, 2, 2), (6, 6, 6)), box((20, 9, 9), (5, 2, 2), (15, 6, 6))
-    figure = plot_surfaces({"best: truth": small, "best: dual": small,
-                            "worst: truth": large, "worst: dual": large})
+    figure = plot_surfaces(
+        {"best: truth": small, "best: dual": small, "worst: truth": large, "worst: dual": large}
+    )
     assert [axis.get_title() for axis in figure.axes] == [
-        "best: truth", "best: dual", "worst: truth", "worst: dual"]
+        "best: truth",
+        "best: dual",
+        "worst: truth",
+        "worst: dual",
+    ]
     assert [axis.get_subplotspec().rowspan.start for axis in figure.axes] == [0, 0, 1, 1]
     widths = [np.ptp(axis.get_xlim()) for axis in figure.axes]
     assert widths == pytest.approx([11] * 4)  # the large one's 9 voxel steps, and one more a side
@@ -313,8 +331,16 @@ def test_moving_average_by_hand():
 
 
 def test_curves_have_a_panel_a_term_with_a_and_b_together_and_the_rate_below():
-    log = [{"step": s, "learning_rate": 0.01 / s, "loss": 3.0 * s, "supervised_a": 1.0 * s,
-            "supervised_b": 2.0 * s} for s in range(1, 6)]
+    log = [
+        {
+            "step": s,
+            "learning_rate": 0.01 / s,
+            "loss": 3.0 * s,
+            "supervised_a": 1.0 * s,
+            "supervised_b": 2.0 * s,
+        }
+        for s in range(1, 6)
+    ]
     log[0]["loss"] = None
     figure = plot_curves(log, ["loss", "supervised_a", "supervised_b"], smooth=3)
     loss, supervised, rate = figure.axes
@@ -348,10 +374,21 @@ def test_curves_without_a_rate_and_bad_terms():
 
 def test_comparison_draws_cases_mean_and_standard_error_where_they_are():
     records = [
-        record("supervised", [80, 70, 0], [4, 8, None], {"dice": 50, "hd95": 6},
-               {"dice": 25, "hd95": 2}),
-        record("dual", [90, 86, 88], [2, 3, 4], {"dice": 88, "hd95": 3},
-               {"dice": 1.2, "hd95": 0.6}, seed=7),
+        record(
+            "supervised",
+            [80, 70, 0],
+            [4, 8, None],
+            {"dice": 50, "hd95": 6},
+            {"dice": 25, "hd95": 2},
+        ),
+        record(
+            "dual",
+            [90, 86, 88],
+            [2, 3, 4],
+            {"dice": 88, "hd95": 3},
+            {"dice": 1.2, "hd95": 0.6},
+            seed=7,
+        ),
     ]
     figure = plot_comparison(records)
     dice, hd95 = figure.axes
@@ -368,7 +405,9 @@ def test_comparison_draws_cases_mean_and_standard_error_where_they_are():
     whiskers = [c.get_segments()[0][:, 1].tolist() for c in dice.collections]
     assert whiskers == [pytest.approx([25, 75]), pytest.approx([86.8, 89.2])]
     assert [label.get_text() for label in hd95.get_xticklabels()] == [
-        "supervised,\nseed 1\n1 of 3 empty", "dual,\nseed 7\n0 of 3 empty"]
+        "supervised,\nseed 1\n1 of 3 empty",
+        "dual,\nseed 7\n0 of 3 empty",
+    ]
     assert [text.get_text() for text in dice.texts] == ["50.0 ± 25.0", "88.0 ± 1.2"]
     assert (dice.get_ylabel()[:8], hd95.get_ylabel()[:12]) == ("Dice (%)", "95HD (voxel)")
 
@@ -385,8 +424,7 @@ def test_labels_of_many_runs_do_not_overlap():
 
 
 def test_comparison_of_a_run_without_any_distance(tmp_path):
-    one = record("dual", [0.0], [np.nan], {"dice": 0.0, "hd95": None},
-                 {"dice": None, "hd95": None})
+    one = record("dual", [0.0], [np.nan], {"dice": 0.0, "hd95": None}, {"dice": None, "hd95": None})
     figure = plot_comparison([one])
     assert [axis.texts[0].get_text() for axis in figure.axes] == ["0.0", "none"]
     save(figure, tmp_path / "one.png", "One case, missed.")

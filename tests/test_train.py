@@ -54,8 +54,10 @@ def test_a_run_leaves_config_data_log_and_weights(small, tmp_path, method):
 
 
 def test_training_learns_the_ball(small, tmp_path):
-    run = fit(small.replace(iterations=60, learning_rate=0.05, filters=4, checkpoint_every=1000),
-              tmp_path / "run")
+    run = fit(
+        small.replace(iterations=60, learning_rate=0.05, filters=4, checkpoint_every=1000),
+        tmp_path / "run",
+    )
     losses = [line["loss"] for line in run.log()]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
 
@@ -93,10 +95,40 @@ def test_killed_process_resumes_bit_identical(small, tmp_path):
     whole = fit(small, tmp_path / "whole")
     out = tmp_path / "killed"
     command = [
-        sys.executable, "-m", "dualseg", "train", "--dataset", "la", "--profile", "smoke",
-        "--root", small.root, "--out", str(out), "--labeled", "2", "--validation", "2",
-        "--iterations", "30", "--checkpoint-every", "5", "--filters", "2", "--resolution", "half",
-        "--patch", "16", "16", "16", "--stride", "8", "8", "8", "--flips", "--resume",
+        sys.executable,
+        "-m",
+        "dualseg",
+        "train",
+        "--dataset",
+        "la",
+        "--profile",
+        "smoke",
+        "--root",
+        small.root,
+        "--out",
+        str(out),
+        "--labeled",
+        "2",
+        "--validation",
+        "2",
+        "--iterations",
+        "30",
+        "--checkpoint-every",
+        "5",
+        "--filters",
+        "2",
+        "--resolution",
+        "half",
+        "--patch",
+        "16",
+        "16",
+        "16",
+        "--stride",
+        "8",
+        "8",
+        "8",
+        "--flips",
+        "--resume",
     ]
     # As many threads as here: sums are taken in another order with another number.
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -205,7 +237,9 @@ def test_full_disk_keeps_the_old_checkpoint(small, tmp_path, monkeypatch):
         fsync(descriptor)
 
     monkeypatch.setattr(dualseg.files.os, "fsync", full)
-    with pytest.raises(DualsegError, match=r"state.safetensors: could not be written .No space left"):
+    with pytest.raises(
+        DualsegError, match=r"state.safetensors: could not be written .No space left"
+    ):
         fit(small, tmp_path / "cut")
     monkeypatch.undo()
     assert read_checkpoint(Run(tmp_path / "cut").state_path)[1]["step"] == 2
@@ -221,7 +255,9 @@ def test_torn_log_line_is_dropped(small, tmp_path, monkeypatch):
 
 
 def test_unknown_method(small, tmp_path):
-    with pytest.raises(DualsegError, match="method: expected one of dual, supervised, found 'magic'"):
+    with pytest.raises(
+        DualsegError, match="method: expected one of dual, supervised, found 'magic'"
+    ):
         fit(small.replace(method="magic"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -298,9 +334,13 @@ def test_ramp_up_of_the_unlabeled_term():
 
 def test_who_gets_which_gradient():
     """Term by term: does it reach the parameters of A, of B?"""
-    method = build_method(Experiment.default("phantom", "smoke", filters=2), dataset_spec("phantom"))
+    method = build_method(
+        Experiment.default("phantom", "smoke", filters=2), dataset_spec("phantom")
+    )
     torch.manual_seed(0)
-    batch = Batch(torch.randn(4, 1, 32, 32, 32), torch.randint(0, 2, (2, 32, 32, 32)), tuple("abcd"))
+    batch = Batch(
+        torch.randn(4, 1, 32, 32, 32), torch.randint(0, 2, (2, 32, 32, 32)), tuple("abcd")
+    )
     reached = {}
     for name in method.weights(Progress(0, 1)):
         method.zero_grad()
@@ -310,7 +350,9 @@ def test_who_gets_which_gradient():
             for part in (method.a, method.b)
         )
     assert reached == {
-        "supervised_a": (True, False), "supervised_b": (False, True), "cross_pseudo": (True, True),
+        "supervised_a": (True, False),
+        "supervised_b": (False, True),
+        "cross_pseudo": (True, True),
     }
 
 

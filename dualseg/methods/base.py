@@ -44,7 +44,9 @@ class Method(nn.Module):
     def optimizer(self, config: TrainConfig) -> torch.optim.Optimizer:
         """The optimiser; its learning rate is set anew in each step."""
         return torch.optim.SGD(
-            self.parameters(), lr=config.learning_rate, momentum=config.momentum,
+            self.parameters(),
+            lr=config.learning_rate,
+            momentum=config.momentum,
             weight_decay=config.weight_decay,
         )
 
@@ -56,8 +58,11 @@ class TwoNetworks(Method):
 
     def __init__(self, experiment: Experiment, spec: DatasetSpec):
         super().__init__()
-        sizes = {"in_channels": spec.channels, "classes": len(spec.classes),
-                 "filters": experiment.train.filters}
+        sizes = {
+            "in_channels": spec.channels,
+            "classes": len(spec.classes),
+            "filters": experiment.train.filters,
+        }
         self.a = ResNet34(**sizes)
         self.b = VNet(**sizes)
         self.precision = experiment.train.precision

@@ -1,0 +1,99 @@
+"""Charts of numbers: the learning curves of a run, and the cases of several runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .plotting import ROLES, WIDTH, styles
+
+SCORES = {"dice": "Dice (%), higher is better", "hd95": "95HD (voxel), lower is better"}
+
+
+def moving_average(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred mean over `window` values (N,), over fewer at the ends."""
+    kernel = np.ones(min(window, len(values)))
+    total, number = (np.convolve(v, kernel, "same") for v in (values, np.ones(len(values))))
+    return total / number
+
+
+def _series(log: Sequence[dict], term: str) -> np.ndarray:
+    """Steps and values (2, N) of the log lines that hold `term`."""
+    pairs = [(line["step"], line[term]) for line in log if line.get(term) is not None]
+    return np.array(pairs, dtype=float).reshape(-1, 2).T
+
+
+def plot_curves(log: Sequence[dict], terms: Sequence[str], smooth: int | None = None) -> Figure:
+    """Learning curves of a run: thin as logged, thick the moving average over `smooth` lines.
+
+    A log line holds "step", values by term and perhaps "learning_rate", which gets a small panel.
+    Terms that differ only in a last "_a" or "_b" share a panel. `smooth` None: a thirtieth of the
+    log. Raises ValueError for no terms, a term that no line holds or a `smooth` below 1.
+    """
+    series = {term: _series(log, term) for term in terms}
+    missing = [term for term, values in series.items() if not values.size]
+    smooth = len(log) // 30 | 1 if smooth is None else smooth  # odd, hence centred
+    if not terms or missing or smooth < 1:
+        raise ValueError(f"plot_curves needs smooth >= 1 and terms of the log, found no {missing}.")
+    panels: dict[str, dict[str, str]] = {}
+    for term in terms:
+        stem, _, last = term.rpartition("_")
+        panel, role = (stem, last.upper()) if last in ("a", "b") else (term, term)
+        panels.setdefault(panel, {})[term] = role
+    rates = _series(log, "learning_rate")
+    ratios = [2] * len(panels) + [1] * bool(rates.size)
+    figure = Figure(figsize=(WIDTH, 1 + sum(ratios)), layout="constrained")
+    axes = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    for axis, (panel, roles) in zip(axes, panels.items(), strict=False):
+        for term, role in roles.items():
+            steps, values = series[term]
+            style = ROLES.get(role, {"color": "0.25", "lw": 1.8})
+            axis.plot(steps, values, color=style["color"], lw=0.5, alpha=0.35)
+            axis.plot(steps, moving_average(values, smooth), label=role, zorder=3, **style)
+        axis.set_title(panel, loc="left", fontsize=11)
+        axis.set_ylabel("loss (no unit)")
+        axis.legend(loc="upper right", handlelength=4)
+    if rates.size:
+        axes[-1].semilogy(*rates, color="black", lw=1.2)
+        axes[-1].set_ylabel("learning rate")
+    axes[-1].set_xlabel("training step")
+    figure.supxlabel(f"thin: as logged; thick: mean of {smooth} logged values", fontsize=9)
+    return figure
+
+
+def plot_comparison(records: Sequence[dict]) -> Figure:
+    """Dice and 95HD of every test case, run by run, with each run's mean and standard error.
+
+    A record holds "config" (method, seed), "cases" (results of `compare_masks`), "mean" and
+    "standard_error". None and NaN are left out. Raises ValueError for no records.
+    """
+    if not records:
+        raise ValueError("plot_comparison needs at least one record, found none.")
+    look = styles(record["config"]["method"] for record in records)
+    longest = max(13, *map(len, look))  # letters of a label; 13 are in "0 of 20 empty"
+    size = min(10, 1000 / (longest * len(records)))  # points, so that labels do not overlap
+    figure = Figure(figsize=(WIDTH, 7.5), layout="constrained")
+    axes = figure.subplots(len(SCORES), 1, sharex=True)
+    for axis, (key, label) in zip(axes, SCORES.items(), strict=True):
+        axis.set_ylabel(label)
+        axis.grid(axis="y", alpha=0.4)
+        for x, record in enumerate(records):
+            values = np.array([case[key] for case in record["cases"]], dtype=float)
+            # Spread by the golden ratio: a case has the same place in every run.
+            spread = np.arange(len(values)) * 0.618 % 1 * 0.5 - 0.25
+            colour = look[record["config"]["method"]]["color"]
+            axis.plot(x + spread, values, "o", mfc="none", mec=colour, gid="cases")
+            mean, error = np.array([record[k][key] for k in ("mean", "standard_error")], float)
+            axis.plot([x - 0.35, x + 0.35], [mean, mean], color="black", lw=2, gid="mean")
+            axis.errorbar(x, mean, error, ecolor="black", capsize=6)
+            note = " ± ".join(f"{v:.1f}" for v in (mean, error) if np.isfinite(v)) or "none"
+            axis.text(x, 1.02, note, size=size, ha="center", transform=axis.get_xaxis_transform())
+    names = []
+    for record in records:
+        empty = f"{sum(bool(c['empty']) for c in record['cases'])} of {len(record['cases'])} empty"
+        names.append("{method},\nseed {seed}\n".format(**record["config"]) + empty)
+    axes[-1].set_xticks(range(len(records)), names, size=size)
+    figure.supxlabel("dot: a test case; bar: mean; whisker: standard error of cases", fontsize=9)
+    return figure

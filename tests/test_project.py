@@ -1,0 +1,85 @@
+"""The project's own files: environments agree, README shows what the records say."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import dualseg
+from dualseg.records import load_records, table
+
+ROOT = Path(__file__).parent.parent
+CONDA_NAMES = {"torch": "pytorch"}
+
+
+def requirements() -> dict[str, str]:
+    """Name and version bounds of everything pyproject.toml asks for, extras included."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    lines = project["dependencies"] + [line for extra in extras for line in extra]
+    parsed = (re.match(r"([\w-]+)([^;]*)", line.split(";")[0]) for line in lines)
+    return {match[1].lower(): match[2].strip() for match in parsed}
+
+
+def conda() -> dict[str, str]:
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    flat = [line for line in listed if isinstance(line, str)]
+    flat += next(line["pip"] for line in listed if isinstance(line, dict))
+    parsed = (re.match(r"([\w-]+)(.*)", line) for line in flat if not line.startswith("-e"))
+    return {match[1].lower(): match[2].strip() for match in parsed}
+
+
+def test_conda_environment_asks_for_what_pyproject_asks_for():
+    wanted = {CONDA_NAMES.get(name, name): bound for name, bound in requirements().items()}
+    found = conda()
+    assert {name: found.get(name) for name in wanted} == wanted
+    assert set(found) - set(wanted) == {"python", "pip"}
+
+
+def test_constraints_pin_a_version_of_everything_that_is_asked_for():
+    pinned = dict(
+        line.lower().split("==")
+        for line in (ROOT / "constraints.txt").read_text().split()
+        if not line.startswith("#") and "==" in line
+    )
+    assert pinned["torch"] == "2.13.0"
+    missing = {n for n in requirements() if n not in pinned and n != "psutil"}
+    assert missing == set()
+
+
+def test_versions_agree():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == dualseg.__version__
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text()
+
+
+def test_readme_results_are_the_published_records():
+    start, end = "<!-- records -->\n", "\n<!-- end of records -->"
+    shown = readme().split(start)[1].split(end)[0]
+    assert shown == table(load_records(ROOT / "figures" / "records"), markdown=True), (
+        "paste the output of `dualseg records table --markdown` between the marks in README.md"
+    )
+
+
+def test_readme_pictures_and_links_exist_and_have_alt_text():
+    pictures = re.findall(r"!\[(.*?)\]\((.*?)\)", readme(), re.DOTALL)
+    assert pictures
+    for alt, path in pictures:
+        assert len(alt) > 40, f"say what {path} shows"
+    for path in re.findall(r"\]\(([^)#:]+)\)", readme()):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "figures" / "records").glob("*.json")), ids=str)
+def test_published_records_are_complete_and_name_no_machine(path):
+    record = next(r for r in load_records(path.parent) if r["name"] == path.stem)
+    assert record["split"] == "test"
+    assert record["config"]["root"] is None
+    assert len(record["cases"]) == len(record["data"]["split"]["test"])
+    assert record["seconds"] > 0
+    assert not re.search(r"/(home|Users|tmp|root|work)/", path.read_text())
