@@ -194,18 +194,21 @@ def data_check(dataset: Positional[str], root: Path | None = None) -> None:
     print(f"{len(rows) - 1} cases, no problem found.")
 
 
-def records_publish(run: Positional[Path], to: Path = Path("figures/records")) -> None:
+def records_publish(
+    run: Positional[Path], to: Path = Path("figures/records"), pictures: Path | None = None
+) -> None:
     """Copy a run's record to the folder that README, notebooks and figures read.
 
-    Example: dualseg records publish runs/la_dual
+    Example: dualseg records publish runs/la_dual --pictures figures
 
     Args:
         run: Folder of the run.
         to: Folder of the published records.
+        pictures: Copy the run's pictures to this folder, too.
     """
     from .records import publish
 
-    print(f"published: {publish(run, to)}")
+    print(f"published: {publish(run, to, pictures)}")
 
 
 def records_table(folder: Path = Path("figures/records"), markdown: bool = False) -> None:
@@ -220,6 +223,32 @@ def records_table(folder: Path = Path("figures/records"), markdown: bool = False
     from .records import load_records, table
 
     print(table(load_records(folder), markdown))
+
+
+def records_plot(out: Path, dataset: str = "la", folder: Path = Path("figures/records")) -> None:
+    """Draw Dice and 95HD of every test case of all published runs on a data set, side by side.
+
+    Example: dualseg records plot --dataset la --out figures/la_scores.png
+
+    Args:
+        out: The PNG to write.
+        dataset: Name of the data set.
+        folder: Folder of the records.
+    """
+    from .charts import plot_comparison
+    from .plotting import save
+    from .records import load_records
+
+    records = [r for r in load_records(folder) if r["config"]["dataset"] == dataset]
+    if not records:
+        raise DualsegError(f"{folder}: expected records of {dataset!r}, found none.")
+    means = ", ".join(f"{r['name']} {r['mean']['dice']:.1f}" for r in records)
+    save(
+        plot_comparison(records),
+        out,
+        alt=f"Dice and 95HD of every test case, run by run; mean Dice: {means}.",
+    )
+    print(f"{out}: {len(records)} runs drawn.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -259,7 +288,8 @@ def _app(argv: Sequence[str]) -> SubcommandApp:
     records = SubcommandApp()
     records.command(records_publish, name="publish")
     records.command(records_table, name="table")
-    app.command(records, name="records", help="Records of runs: publish, table.")
+    records.command(records_plot, name="plot")
+    app.command(records, name="records", help="Records of runs: publish, table, plot.")
     return app
 
 

@@ -167,7 +167,7 @@ PHANTOM = DatasetSpec(
             patch=(48, 32, 32),
             stride=(24, 16, 16),
             filters=8,
-            iterations=150,
+            iterations=200,
             learning_rate=0.05,
             schedule="poly",
         ),
@@ -193,11 +193,11 @@ LA = DatasetSpec(
             checkpoint_every=2,
         ),
         "lesson": TrainConfig(
-            resolution="half",
-            patch=(64, 64, 32),
-            stride=(32, 32, 16),
+            resolution="quarter",
+            patch=(48, 32, 32),
+            stride=(24, 16, 16),
             filters=8,
-            iterations=500,
+            iterations=900,
             learning_rate=0.05,
             schedule="poly",
             flips=True,
@@ -271,18 +271,24 @@ class Experiment:
 
     def replace(self, **changes: Any) -> Experiment:
         """A copy with fields changed by name, wherever in the experiment they live."""
-        parts: dict[str, Any] = {"train": self.train, "loss": self.loss}
-        own: dict[str, Any] = {}
+        own, train, loss = {}, {}, {}
         for name, value in changes.items():
-            holder = next((key for key, part in parts.items() if name in _field_names(part)), None)
-            if holder:
-                parts[holder] = dataclasses.replace(parts[holder], **{name: value})
-            elif name in _field_names(self) and name not in parts:
+            if name in _field_names(self.train):
+                train[name] = value
+            elif name in _field_names(self.loss):
+                loss[name] = value
+            elif name in _field_names(self) - {"train", "loss"}:
                 own[name] = value
             else:
-                known = sorted(set(self.flat()))
-                raise DualsegError(f"unknown setting {name!r}: expected one of {', '.join(known)}.")
-        return dataclasses.replace(self, **own, **parts)
+                known = ", ".join(sorted(self.flat()))
+                raise DualsegError(f"unknown setting {name!r}: expected one of {known}.")
+        # All changes of a part at once: a patch and its stride may only fit together.
+        return dataclasses.replace(
+            self,
+            train=dataclasses.replace(self.train, **train),
+            loss=dataclasses.replace(self.loss, **loss),
+            **own,
+        )
 
     def flat(self) -> dict[str, Any]:
         """All fields in one dictionary of plain values, as records hold them."""

@@ -82,7 +82,6 @@ def load_masks(run: Run, split: str, case_id: str) -> dict[str, np.ndarray]:
 
 def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list[Path]:
     """Pictures of a run: best, median and worst case; the median's surfaces; the curves."""
-    suffix = "" if split == "test" else f"_{split}"
     by_dice = sorted(record["cases"], key=lambda case: case["dice"] or 0.0)
     chosen = {"best": by_dice[-1], "median": by_dice[len(by_dice) // 2], "worst": by_dice[0]}
     pictures = {}
@@ -93,7 +92,7 @@ def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list
         pictures[rank] = CasePicture(title, case.image, case.label > 0, prediction)
     about = describe(record)
     dices = ", ".join(f"{rank} {result['dice']:.1f}" for rank, result in chosen.items())
-    paths = [run.folder / f"{name}{suffix}.png" for name in ("cases", "surfaces", "curves")]
+    paths = run.pictures(split)
     spec = dataset.spec
     save(
         plot_cases(list(pictures.values()), spec.spacing, spec.orientation),

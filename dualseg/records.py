@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DualsegError
+from .files import write_atomically
 from .metrics import summarize
 from .runs import Run, read_json, write_json
 
@@ -46,9 +47,12 @@ def load_records(folder: str | Path = PUBLISHED) -> list[dict[str, Any]]:
     return [read_json(path) for path in sorted(Path(folder).glob("*.json"))]
 
 
-def publish(folder: str | Path, to: str | Path = PUBLISHED) -> Path:
+def publish(
+    folder: str | Path, to: str | Path = PUBLISHED, pictures: str | Path | None = None
+) -> Path:
     """Copy a run's record to `to`/NAME.json; returns the path.
 
+    With `pictures`, the run's pictures are copied to that folder as NAME_cases.png and so on.
     Raises DualsegError if the run has no record on the test cases, or another run's record stands
     there already.
     """
@@ -66,6 +70,9 @@ def publish(folder: str | Path, to: str | Path = PUBLISHED) -> Path:
             "folder."
         )
     write_json(path, record)
+    for picture in run.pictures() if pictures else ():
+        target = Path(pictures) / f"{record['name']}_{picture.name}"
+        write_atomically(target, lambda file, source=picture: file.write(source.read_bytes()))
     return path
 
 

@@ -57,6 +57,11 @@ class Run:
         """Where the result on a split is written."""
         return self.folder / ("record.json" if split == "test" else f"record_{split}.json")
 
+    def pictures(self, split: str = "test") -> list[Path]:
+        """Where the pictures of a split are written: cases, surfaces, curves."""
+        suffix = "" if split == "test" else f"_{split}"
+        return [self.folder / f"{name}{suffix}.png" for name in ("cases", "surfaces", "curves")]
+
     @property
     def exists(self) -> bool:
         return self.info_path.is_file()

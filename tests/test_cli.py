@@ -57,6 +57,7 @@ def run(capsys, *words) -> tuple[int, str, str]:
         "data check",
         "records publish",
         "records table",
+        "records plot",
     ],
 )
 def test_every_command_has_help_with_an_example(capsys, command):
@@ -136,6 +137,13 @@ def test_train_evaluate_predict_publish(capsys, la_root, tmp_path):
     assert run(capsys, "records", "publish", out, "--to", records)[0] == 0
     status, text, _ = run(capsys, "records", "table", "--folder", records, "--markdown")
     assert "| la | 2 | smoke | dual | 0 |" in text
+    picture = tmp_path / "scores.png"
+    status, text, _ = run(capsys, "records", "plot", "--folder", records, "--out", picture)
+    assert (status, picture.is_file()) == (0, True)
+    status, _, err = run(
+        capsys, "records", "plot", "--folder", records, "--out", picture, "--dataset", "phantom"
+    )
+    assert (status, "expected records of 'phantom'" in err) == (1, True)
 
 
 def test_demo_on_the_phantom(capsys, tmp_path):
@@ -145,7 +153,7 @@ def test_demo_on_the_phantom(capsys, tmp_path):
     assert lines[0].split()[:5] == ["data", "labels", "profile", "method", "seed"]
     assert [line.split()[3] for line in lines[1:3]] == ["supervised", "dual"]
     for method in ("supervised", "dual"):
-        assert (tmp_path / "demo" / f"{method}_smoke" / "record.json").is_file()
+        assert (tmp_path / "demo" / f"phantom_{method}_smoke" / "record.json").is_file()
     for picture in ("demo_cases_smoke.png", "demo_scores_smoke.png"):
         assert (tmp_path / "demo" / picture).stat().st_size > 10_000
 

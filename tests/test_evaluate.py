@@ -132,7 +132,9 @@ def test_publish_copies_the_test_record_only(run, small, tmp_path):
     path = publish(run.folder, target)
     assert path == target / "run.json"
     assert load_records(target) == [record]
-    publish(run.folder, target)  # again is fine
+    publish(run.folder, target, pictures=tmp_path / "figures")  # again is fine
+    copies = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert copies == ["run_cases.png", "run_curves.png", "run_surfaces.png"]
     path.write_text(json.dumps({**record, "config": {**record["config"], "seed": 5}}))
     with pytest.raises(DualsegError, match="another configuration"):
         publish(run.folder, target)

@@ -5,6 +5,8 @@ import itertools
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from conftest import TEST, TRAIN, ball_case, write_la_case
 from nibabel.orientations import (
     aff2axcodes,
     apply_orientation,
@@ -13,9 +15,11 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
+from dualseg.config import Experiment
 from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.nifti import predict_nifti
+from dualseg.runs import Run
 from dualseg.train import fit
 
 LPS = np.diag([-0.625, -0.625, 0.625, 1.0])
@@ -26,45 +30,63 @@ ALL_CODES = [
 ]
 
 
+class Brightness(torch.nn.Module):
+    """Stands in for trained networks: bright voxels are foreground. Knows nothing of files."""
+
+    members = ("A",)
+
+    def __init__(self):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def predict_members(self, windows):
+        foreground = torch.sigmoid(4 * (windows[:, 0] - 1))
+        return torch.stack([1 - foreground, foreground], 1)[None]
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run that has learned the ball, and one of its test cases as an image in LPS."""
-    from conftest import TEST, TRAIN, ball_case, write_la_case
-
-    from dualseg.config import Experiment
-
+def finished(tmp_path_factory):
+    """A run of one step on the balls, and a test case of them as an image in LPS."""
     folder = tmp_path_factory.mktemp("nifti")
     root = folder / "LA"
     for i, case_id in enumerate(TRAIN + TEST):
         write_la_case(root, case_id, *ball_case(i, (40 + i, 36, 22)))
     (root / "train.list").write_text("\n".join(TRAIN))
     (root / "test.list").write_text("\n".join(TEST))
-    run = fit(
-        Experiment.default(
-            "la",
-            "smoke",
-            root=str(root),
-            labeled=2,
-            iterations=40,
-            filters=2,
-            patch=(32, 32, 16),
-            stride=(16, 16, 8),
-            resolution="half",
-            learning_rate=0.05,
-            checkpoint_every=1000,
-            method="supervised",
-        ),
-        folder / "run",
+    experiment = Experiment.default(
+        "la",
+        "smoke",
+        root=str(root),
+        labeled=2,
+        iterations=1,
+        filters=2,
+        resolution="half",
+        patch=(16, 16, 16),
+        stride=(8, 8, 8),
+        method="supervised",
     )
     case = open_dataset("la", root).read(TEST[0])
-    return run, nib.Nifti1Image(case.image, LPS), case
+    return fit(experiment, folder / "run"), nib.Nifti1Image(case.image, LPS), case
+
+
+@pytest.fixture
+def trained(finished, monkeypatch):
+    monkeypatch.setattr(Run, "load_method", lambda self, device: Brightness())
+    return finished
+
+
+def test_real_networks_answer_too(finished, tmp_path):
+    mask, _ = predict(finished, finished[1], tmp_path)
+    assert mask.shape == finished[1].shape
 
 
 def predict(trained, image, tmp_path, **options):
     source, out = tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz"
     nib.save(image, source)
     remarks = predict_nifti(trained[0].folder, source, out, **options)
-    return nib.load(out), remarks
+    mask = nib.load(out)
+    mask.get_fdata()  # kept in memory: the next prediction replaces the file
+    return nib.Nifti1Image(np.asarray(mask.dataobj).copy(), mask.affine), remarks
 
 
 def in_codes(image, codes):
@@ -80,7 +102,7 @@ def test_same_grid_and_an_overlap_with_the_truth(trained, tmp_path):
     np.testing.assert_allclose(mask.affine, LPS)
     assert mask.get_data_dtype() == np.uint8
     found, truth = np.asarray(mask.dataobj) > 0, trained[2].label > 0
-    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.5
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.9
     assert remarks == []
 
 

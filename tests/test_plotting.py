@@ -516,6 +516,7 @@ def test_figures_are_unknown_to_pyplot_and_change_no_setting():
     import matplotlib as mpl
     from matplotlib import pyplot
 
+    mpl.use("agg")  # else the first figure picks a backend, which is a setting, too
     before = mpl.rcParams.copy()
     plot_cases([CasePicture("a", np.zeros((4, 4, 4)))])
     plot_surfaces({"truth": np.ones((4, 4, 4))})

@@ -41,7 +41,7 @@ def test_conda_environment_asks_for_what_pyproject_asks_for():
 def test_constraints_pin_a_version_of_everything_that_is_asked_for():
     pinned = dict(
         line.lower().split("==")
-        for line in (ROOT / "constraints.txt").read_text().split()
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
         if not line.startswith("#") and "==" in line
     )
     assert pinned["torch"] == "2.13.0"
