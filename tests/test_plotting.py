@@ -12,6 +12,7 @@ from PIL import Image
 
 from dualseg import plotting
 from dualseg.charts import moving_average, plot_comparison, plot_curves
+from dualseg.errors import DualsegError
 from dualseg.plotting import (
     ROLES,
     CasePicture,
@@ -488,7 +489,7 @@ def test_a_failed_save_keeps_the_old_picture_and_leaves_no_rest(tmp_path, monkey
         raise OSError("disk full")
 
     monkeypatch.setattr("os.replace", fail)
-    with pytest.raises(ValueError, match="disk full"):
+    with pytest.raises(DualsegError, match="disk full"):
         save(Figure(), path, "A picture.")
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
