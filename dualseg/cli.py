@@ -114,8 +114,6 @@ def evaluate(run: Positional[Path], split: str = "test", root: Path | None = Non
 
     record = measure(run, split, root)
     print(table([record]))
-    for name, part in record["networks"].items():
-        print(f"network {name} alone: Dice {part['mean']['dice']:.2f}")
     print(
         f"Distances in voxels of the full grid; ± is the standard error over "
         f"{len(record['cases'])} cases.\nRecord: {Run(run).record_path(split)}"
@@ -183,7 +181,7 @@ def data_check(dataset: Positional[str], root: Path | None = None) -> None:
         dataset: Name of the data set.
         root: Its folder.
     """
-    from .datasets import check
+    from .datasets import check, open_dataset
 
     rows, problems = check(dataset, root)
     _print_rows(rows)
@@ -191,11 +189,15 @@ def data_check(dataset: Positional[str], root: Path | None = None) -> None:
         print(f"problem: {problem}")
     if problems:
         raise DualsegError(f"{len(problems)} problems found in {len(rows) - 1} cases.")
-    print(f"{len(rows) - 1} cases, no problem found.")
+    lists = open_dataset(dataset, root).lists
+    print(f"{len(rows) - 1} cases, no problem found; lists: {lists}.")
 
 
 def records_publish(
-    run: Positional[Path], to: Path = Path("figures/records"), pictures: Path | None = None
+    run: Positional[Path],
+    to: Path = Path("figures/records"),
+    split: str = "test",
+    pictures: Path | None = None,
 ) -> None:
     """Copy a run's record to the folder that README, notebooks and figures read.
 
@@ -204,11 +206,12 @@ def records_publish(
     Args:
         run: Folder of the run.
         to: Folder of the published records.
+        split: "test" or "val".
         pictures: Copy the run's pictures to this folder, too.
     """
     from .records import publish
 
-    print(f"published: {publish(run, to, pictures)}")
+    print(f"published: {publish(run, to, split, pictures)}")
 
 
 def records_table(folder: Path = Path("figures/records"), markdown: bool = False) -> None:

@@ -71,6 +71,12 @@ class Dataset:
     factor: int
     """Full-grid voxels along one side of a voxel of this grid."""
 
+    @property
+    def lists(self) -> str:
+        """Where the lists of ids are from: "published", or the "folder" itself."""
+        published = (self.train, self.test) == published_lists(self.spec.name)
+        return "published" if published else "folder"
+
     def split(self, labeled: int, validation: int = 0) -> Split:
         """The first `labeled` ids of the training list, the last `validation`, and those between.
 

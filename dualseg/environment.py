@@ -10,6 +10,8 @@ from importlib import metadata
 
 import torch
 
+from .datasets import cache_folder
+
 PACKAGES = {  # import name -> what fails without it
     "torch": "everything",
     "numpy": "everything",
@@ -94,6 +96,7 @@ def report() -> tuple[list[tuple[str, str, str]], bool]:
         else " (trainings will take twice the stated time)"
     )
     rows.append(("cores", "ok", f"{cores}{note}"))
+    rows.append(("cache", "ok", f"{cache_folder()} (prepared volumes; may be deleted any time)"))
     return rows, all(verdict == "ok" for _, verdict, _ in rows)
 
 

@@ -48,21 +48,25 @@ def load_records(folder: str | Path = PUBLISHED) -> list[dict[str, Any]]:
 
 
 def publish(
-    folder: str | Path, to: str | Path = PUBLISHED, pictures: str | Path | None = None
+    folder: str | Path,
+    to: str | Path = PUBLISHED,
+    split: str = "test",
+    pictures: str | Path | None = None,
 ) -> Path:
-    """Copy a run's record to `to`/NAME.json; returns the path.
+    """Copy a run's record on a split to `to`/NAME.json; returns the path.
 
-    With `pictures`, the run's pictures are copied to that folder as NAME_cases.png and so on.
-    Raises DualsegError if the run has no record on the test cases, or another run's record stands
-    there already.
+    With `pictures`, the split's pictures are copied to that folder as NAME_cases.png and so on.
+    Raises DualsegError if the run has no record on the split, or another run's record stands there
+    already.
     """
     run = Run.open(folder)
-    if not run.record_path().is_file():
+    source = run.record_path(split)
+    if not source.is_file():
         raise DualsegError(
-            f"{run.folder}: expected a record.json, found none; measure the run first with "
-            f"`dualseg evaluate {run.folder}`."
+            f"{run.folder}: expected a {source.name}, found none; measure the run first with "
+            f"`dualseg evaluate {run.folder} --split {split}`."
         )
-    record = read_json(run.record_path())
+    record = read_json(source)
     path = Path(to) / f"{record['name']}.json"
     if path.is_file() and read_json(path)["config"] != record["config"]:
         raise DualsegError(
@@ -70,48 +74,44 @@ def publish(
             "folder."
         )
     write_json(path, record)
-    for picture in run.pictures() if pictures else ():
+    for picture in run.pictures(split) if pictures else ():
         target = Path(pictures) / f"{record['name']}_{picture.name}"
         write_atomically(target, lambda file, source=picture: file.write(source.read_bytes()))
     return path
 
 
 def table(records: Iterable[dict[str, Any]], markdown: bool = False) -> str:
-    """Method, labels, seed and metrics (mean +- standard error over cases), a line a record."""
-    header = [
-        "data",
-        "labels",
-        "profile",
-        "method",
-        "seed",
-        "Dice %",
-        "Jaccard %",
-        "95HD voxel",
-        "ASD voxel",
-        "empty",
-        "minutes",
-    ]
-    rows = [header]
-    for record in records:
-        config = record["config"]
-        rows.append(
-            [
-                config["dataset"],
-                str(config["labeled"]),
-                config["profile"],
-                config["method"],
-                str(config["seed"]),
-                *(_with_error(record, key) for key in ("dice", "jaccard", "hd95", "asd")),
-                f"{record['empties']}/{len(record['cases'])}",
-                f"{record['seconds'] / 60:.1f}",
-            ]
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    """What was run and how well it did (mean +- standard error over cases), a line a record."""
+    rows = [_row(record) for record in records]
+    header = list(rows[0]) if rows else ["no records"]
+    lines = [header] + [list(row.values()) for row in rows]
     if markdown:
-        lines = ["| " + " | ".join(row) + " |" for row in rows]
-        lines.insert(1, "|" + " --- |" * len(header))
-    return "\n".join(line.rstrip() for line in lines)
+        lines.insert(1, ["---"] * len(header))
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = (
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+    return "\n".join(line.rstrip() for line in padded)
+
+
+def _row(record: dict[str, Any]) -> dict[str, str]:
+    config, alone = record["config"], record["networks"]
+    return {
+        "data": config["dataset"],
+        "labels": str(config["labeled"]),
+        "profile": config["profile"],
+        "method": config["method"],
+        "seed": str(config["seed"]),
+        "Dice %": _with_error(record, "dice"),
+        "Jaccard %": _with_error(record, "jaccard"),
+        "95HD voxel": _with_error(record, "hd95"),
+        "ASD voxel": _with_error(record, "asd"),
+        "empty": f"{record['empties']}/{len(record['cases'])}",
+        "Dice A, B alone": ", ".join(f"{part['mean']['dice']:.1f}" for part in alone.values()),
+        "minutes": f"{record['seconds'] / 60:.1f}",
+    }
 
 
 def _with_error(record: dict[str, Any], key: str) -> str:

@@ -112,6 +112,7 @@ def _describe(experiment: Experiment, dataset: Dataset, split: Split) -> dict[st
         "data": {
             "fingerprint": fingerprint,
             "largest_shape": shapes.max(0).tolist(),
+            "lists": dataset.lists,
             "split": {name: list(ids) for name, ids in vars(split).items()},
         },
         "versions": versions(),

@@ -103,7 +103,7 @@ def test_data_list_names_sources(capsys):
 
 def test_data_check_good_and_bad(capsys, la_root):
     status, out, _ = run(capsys, "data", "check", "la", "--root", la_root)
-    assert (status, "10 cases, no problem found." in out) == (0, True)
+    assert (status, "10 cases, no problem found; lists: folder." in out) == (0, True)
     (la_root / TRAIN[0] / "mri_norm2.h5").write_bytes(b"")
     status, out, err = run(capsys, "data", "check", "la", "--root", la_root)
     assert status == 1
@@ -125,7 +125,7 @@ def test_train_evaluate_predict_publish(capsys, la_root, tmp_path):
     assert (status, "nothing to do" in text) == (0, True)
     status, text, _ = run(capsys, "evaluate", out)
     assert status == 0
-    assert "network A alone: Dice" in text
+    assert "Dice A, B alone" in text
     case = open_dataset("la", la_root).read(TEST[0])
     scan, mask = tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz"
     nib.save(nib.Nifti1Image(case.image, np.diag([-0.625, -0.625, 0.625, 1])), scan)
