@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional
 from tyro.extras import SubcommandApp
 
 from .config import SPECS, Experiment
@@ -29,7 +28,10 @@ def info() -> None:
     rows, good = report()
     _print_rows(rows)
     if not good:
-        raise DualsegError('something is missing or too old: install with `pip install "dualseg"`.')
+        raise DualsegError(
+            "something is missing or too old: in the project's folder, run "
+            "`python -m pip install -c constraints.txt -e .`."
+        )
 
 
 def demo(profile: str = "lesson", out: Path = Path("runs/demo")) -> None:
@@ -55,7 +57,7 @@ def _train_with_defaults(argv: Sequence[str]) -> Callable[..., None]:
 
     So `dualseg train --dataset la --profile full --help` shows the values that it would use.
     """
-    start = Experiment.default(_peek(argv, "dataset"), _peek(argv, "profile"))
+    start = _starting_point(argv)
 
     def train(out: Path, experiment: Experiment = start, resume: bool = False) -> None:
         """Train one method on one data set; the defaults are those of (data set, profile).
@@ -65,21 +67,36 @@ def _train_with_defaults(argv: Sequence[str]) -> Callable[..., None]:
         Args:
             out: Folder of the run.
             experiment: The run.
-            resume: Go on with an interrupted run.
+            resume: Go on with an interrupted run; its own settings are the defaults then.
         """
         _train(out, experiment, resume)
 
     return train
 
 
-def _peek(argv: Sequence[str], field: str) -> str:
-    """The value that `argv` gives for a field of Experiment, before anything is parsed."""
+def _starting_point(argv: Sequence[str]) -> Experiment:
+    """With --resume the run's own settings, else those of the data set and profile named."""
+    if argv[:1] != ["train"]:
+        return Experiment.default()
+    out = _peek(argv, "out")
+    if "--resume" in argv and out:
+        from .runs import Run
+
+        if Run(Path(out)).exists:
+            return Run(Path(out)).experiment()
+    return Experiment.default(
+        _peek(argv, "dataset") or "phantom", _peek(argv, "profile") or "lesson"
+    )
+
+
+def _peek(argv: Sequence[str], option: str) -> str | None:
+    """The value that `argv` gives for an option, before anything is parsed."""
     for i, word in enumerate(argv):
-        if word.startswith(f"--{field}="):
+        if word.startswith(f"--{option}="):
             return word.split("=", 1)[1]
-        if word == f"--{field}" and i + 1 < len(argv):
+        if word == f"--{option}" and i + 1 < len(argv):
             return argv[i + 1]
-    return next(f.default for f in dataclasses.fields(Experiment) if f.name == field)
+    return None
 
 
 def _train(out: Path, experiment: Experiment, resume: bool) -> None:
@@ -238,6 +255,8 @@ def records_plot(out: Path, dataset: str = "la", folder: Path = Path("figures/re
         dataset: Name of the data set.
         folder: Folder of the records.
     """
+    if out.suffix != ".png":
+        raise DualsegError(f"{out}: expected a name that ends in .png.")
     from .charts import plot_comparison
     from .plotting import save
     from .records import load_records
@@ -262,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             prog="dualseg",
             description=DESCRIPTION,
             args=argv,
-            config=(FlagCreatePairsOff, OmitArgPrefixes),
+            config=(OmitArgPrefixes,),
         )
     except DualsegError as error:
         print(f"dualseg: {error}", file=sys.stderr)

@@ -2,7 +2,8 @@
 
 A run is an `Experiment`. Its sizes (`TrainConfig`) follow from the data set and the profile
 (`smoke`, `lesson`, `full`); any of them can be changed by name, and the whole experiment is written
-into the run's folder. A profile changes sizes only, never a code path.
+into the run's folder. A profile sets sizes, schedule and augmentation; all profiles take the same
+code paths.
 """
 
 from __future__ import annotations
@@ -190,6 +191,7 @@ LA = DatasetSpec(
             stride=(16, 16, 8),
             filters=4,
             iterations=6,
+            flips=True,
             checkpoint_every=2,
         ),
         "lesson": TrainConfig(
@@ -205,6 +207,8 @@ LA = DatasetSpec(
         "full": TrainConfig(checkpoint_every=500),
     },
     terms=(
+        "Get the files from the repository yulequan/UA-MT on GitHub, folder `data/2018LA_Seg_"
+        "Training Set`, and put them as ROOT/<case>/mri_norm2.h5. "
         "2018 Atrial Segmentation Challenge (Xiong et al., Medical Image Analysis 67, 2021), "
         "normalised and cropped by the authors of UA-MT (Yu et al., MICCAI 2019), who ask to cite "
         "both; for research."
@@ -220,7 +224,7 @@ def dataset_spec(name: str) -> DatasetSpec:
     return SPECS[name]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One run: which data, which method, how much of it is labeled, and every size."""
 
@@ -238,7 +242,7 @@ class Experiment:
     """Hold out the last so many of the training list, to choose settings without the test set."""
     seed: int = 0
     """Of the initial weights, crops and dropout."""
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: TrainConfig
     loss: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:

@@ -126,8 +126,12 @@ class Dataset:
             missing, desc=f"reading {self.spec.name}", unit="case", disable=not missing
         ):
             self._cached(case)
-        hashes = sorted(f"{case} {self._cache_entry(case).sha256()}" for case in case_ids)
+        hashes = sorted(f"{case} {self.sha256(case)}" for case in case_ids)
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+    def sha256(self, case_id: str) -> str:
+        """Of the case's full-grid arrays."""
+        return self._cached(case_id).sha256()
 
     def _cached(self, case_id: str) -> _CacheEntry:
         entry = self._cache_entry(case_id)
@@ -175,12 +179,13 @@ class _CacheEntry:
 
     def is_fresh(self) -> bool:
         try:
-            return json.loads(self.note.read_text())["stamp"] == self.stamp
+            noted = json.loads(self.note.read_text(encoding="utf-8"))["stamp"]
         except (OSError, ValueError):
             return False
+        return noted == self.stamp and self.image.is_file() and self.label.is_file()
 
     def sha256(self) -> str:
-        return json.loads(self.note.read_text())["sha256"]
+        return json.loads(self.note.read_text(encoding="utf-8"))["sha256"]
 
     def write(self, case: Case, factor: int, classes: int) -> None:
         digest = hashlib.sha256(repr((case.image.shape, case.label.shape)).encode())
@@ -292,14 +297,17 @@ def _lists(root: Path, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The lists in `root` where it has both (a subset, other cases), else the published ones."""
     own = [root / "train.list", root / "test.list"]
     if all(path.is_file() for path in own):
-        return tuple(tuple(path.read_text().split()) for path in own)
+        return tuple(tuple(path.read_text(encoding="utf-8").split()) for path in own)
     return published_lists(name)
 
 
 def published_lists(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Training and test ids as the field uses them, in the published order."""
     folder = resources.files("dualseg") / "resources" / "splits" / name
-    return tuple(tuple((folder / f"{part}.list").read_text().split()) for part in ("train", "test"))
+    return tuple(
+        tuple((folder / f"{part}.list").read_text(encoding="utf-8").split())
+        for part in ("train", "test")
+    )
 
 
 def _read_h5(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any
 from .charts import plot_comparison
 from .config import Experiment
 from .datasets import open_dataset
-from .evaluate import describe, evaluate, load_masks
+from .evaluate import describe, evaluate, predicted_mask
 from .plotting import CasePicture, plot_cases, save
 from .records import table
 from .runs import Run
@@ -42,7 +42,7 @@ def _draw_cases(runs: dict[str, Run], records: dict[str, dict[str, Any]], path: 
     """The test cases where the second method gains most, gains the median, and gains least."""
     floor, method = METHODS
     gains = sorted(
-        (new["dice"] - old["dice"], new["id"])
+        ((new["dice"] or 0.0) - (old["dice"] or 0.0), new["id"])
         for old, new in zip(records[floor]["cases"], records[method]["cases"], strict=True)
     )
     chosen = {
@@ -54,7 +54,7 @@ def _draw_cases(runs: dict[str, Run], records: dict[str, dict[str, Any]], path: 
     pictures = []
     for rank, (gain, case_id) in chosen.items():
         case = dataset.read(case_id)
-        masks = {m: load_masks(run, "test", case_id)["mean"] for m, run in runs.items()}
+        masks = {m: predicted_mask(run, "test", case_id) for m, run in runs.items()}
         title = f"{rank}: {case_id}, Dice {gain:+.1f}"
         pictures.append(CasePicture(title, case.image, case.label > 0, masks))
     gained = "; ".join(f"{rank} {gain:+.1f}" for rank, (gain, _) in chosen.items())

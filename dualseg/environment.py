@@ -1,27 +1,16 @@
-"""What this machine offers: the device, versions, memory, and whether that is enough."""
+"""What this machine offers: device, versions, peak memory; and whether it is enough."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
+import re
 import sys
 from importlib import metadata
 
 import torch
 
 from .datasets import cache_folder
-
-PACKAGES = {  # import name -> what fails without it
-    "torch": "everything",
-    "numpy": "everything",
-    "h5py": "reading the LA files",
-    "safetensors": "checkpoints",
-    "medpy": "`dualseg evaluate`",
-    "nibabel": "`dualseg predict`",
-    "matplotlib": "pictures",
-    "skimage": "pictures of surfaces",
-}
 
 
 def pick_device() -> torch.device:
@@ -71,34 +60,26 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def report() -> tuple[list[tuple[str, str, str]], bool]:
-    """Rows of (what, verdict, detail), and whether everything needed is there."""
-    rows = [
-        _check("python", sys.version_info >= (3, 11), platform.python_version(), "3.11 or newer")
-    ]
-    for name, needed_for in PACKAGES.items():
-        try:
-            module = importlib.import_module(name)
-        except ImportError as error:
-            rows.append((name, "MISSING", f"needed for {needed_for}: {error}"))
-            continue
-        version = str(getattr(module, "__version__", "installed"))
-        if name == "torch":
-            enough = tuple(int(p) for p in version.split("+")[0].split(".")[:2]) >= (2, 11)
-            rows.append(_check(name, enough, version, "2.11 or newer"))
-        else:
-            rows.append((name, "ok", version))
+    """Rows of (what, verdict, detail), and whether everything needed is there and new enough."""
+    rows = [_check("python", platform.python_version(), "3.11")]
+    for requirement in metadata.requires("dualseg") or ():
+        match = re.match(r"([\w-]+)>=([\d.]+)$", requirement)
+        if match:  # others are extras, or for other systems
+            try:
+                rows.append(_check(match[1], metadata.version(match[1]), match[2]))
+            except metadata.PackageNotFoundError:
+                rows.append((match[1], "MISSING", f"{match[2]} or newer is needed"))
     device = pick_device()
-    rows.append(("device", "ok", describe_device(device)))
     cores = os.cpu_count() or 1
-    note = (
-        ""
-        if cores >= 2 or device.type == "cuda"
-        else " (trainings will take twice the stated time)"
-    )
-    rows.append(("cores", "ok", f"{cores}{note}"))
-    rows.append(("cache", "ok", f"{cache_folder()} (prepared volumes; may be deleted any time)"))
+    memory = "" if device.type == "cpu" else f", {torch.cuda.mem_get_info()[1] / 1e9:.0f} GB"
+    rows += [
+        ("device", "ok", describe_device(device) + memory),
+        ("cores", "ok", f"{cores} (stated times are for 2)"),
+        ("cache", "ok", f"{cache_folder()} (prepared volumes; may be deleted any time)"),
+    ]
     return rows, all(verdict == "ok" for _, verdict, _ in rows)
 
 
-def _check(name: str, good: bool, found: str, expected: str) -> tuple[str, str, str]:
-    return (name, "ok", found) if good else (name, "TOO OLD", f"{found}, expected {expected}")
+def _check(name: str, found: str, least: str) -> tuple[str, str, str]:
+    have, want = ([int(n) for n in re.findall(r"\d+", v.split("+")[0])] for v in (found, least))
+    return (name, "ok", found) if have >= want else (name, "TOO OLD", f"{found}, needs {least}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from .config import Experiment
 from .datasets import Dataset, open_dataset
 from .environment import describe_device, peak_memory_mb, pick_device, versions
 from .errors import DualsegError
-from .files import write_atomically
 from .inference import masks_of, predict_volume
+from .masks import SavedMasks, load_masks, save_masks
 from .metrics import compare_masks
 from .plotting import CasePicture, plot_cases, plot_surfaces, save
-from .records import build_record
+from .records import build_record, shown
 from .runs import Run, write_json
 
 SPLITS = {"test": "test", "val": "validation"}
@@ -46,9 +46,10 @@ def evaluate(folder: str | Path, split: str = "test", root: str | None = None) -
             "--validation N to hold some out."
         )
     device = pick_device()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    seconds_predicting = _predict(run, experiment, dataset, cases, split, device)
     started = time.perf_counter()
-    _predict_missing(run, experiment, dataset, cases, split, device)
-    predicted = time.perf_counter()
     results = _measure(run, dataset, cases, split)
     record = build_record(
         run,
@@ -58,8 +59,8 @@ def evaluate(folder: str | Path, split: str = "test", root: str | None = None) -
             "device": describe_device(device),
             "versions": versions(),
             "fingerprint": dataset.cache(cases),
-            "seconds_predicting": round(predicted - started, 1),
-            "seconds_measuring": round(time.perf_counter() - predicted, 1),
+            "seconds_predicting": round(seconds_predicting, 1),
+            "seconds_measuring": round(time.perf_counter() - started, 1),
             "peak_memory_mb": peak_memory_mb(device),
         },
     )
@@ -68,16 +69,9 @@ def evaluate(folder: str | Path, split: str = "test", root: str | None = None) -
     return record
 
 
-def load_masks(run: Run, split: str, case_id: str) -> dict[str, np.ndarray]:
-    """The predicted masks of an evaluated case: "mean" and one for each network, (X, Y, Z) bool."""
-    with np.load(_mask_path(run, split, case_id), allow_pickle=False) as file:
-        shape = tuple(file["shape"])
-        count = int(np.prod(shape))
-        return {
-            name: np.unpackbits(file[name], count=count).reshape(shape).astype(bool)
-            for name in file.files
-            if name != "shape"
-        }
+def predicted_mask(run: Run, split: str, case_id: str) -> np.ndarray:
+    """The method's mask of an evaluated case, (X, Y, Z) bool."""
+    return load_masks(_mask_path(run, split, case_id)).masks["mean"]
 
 
 def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list[Path]:
@@ -87,11 +81,11 @@ def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list
     pictures = {}
     for rank, result in chosen.items():
         case = dataset.read(result["id"])
-        prediction = {record["config"]["method"]: load_masks(run, split, case.id)["mean"]}
-        title = f"{rank}: {case.id[:12]}, Dice {result['dice']:.1f}"
+        prediction = {record["config"]["method"]: predicted_mask(run, split, case.id)}
+        title = f"{rank}: {case.id[:12]}, Dice {shown(result['dice'])}"
         pictures[rank] = CasePicture(title, case.image, case.label > 0, prediction)
     about = describe(record)
-    dices = ", ".join(f"{rank} {result['dice']:.1f}" for rank, result in chosen.items())
+    dices = ", ".join(f"{rank} {shown(result['dice'])}" for rank, result in chosen.items())
     paths = run.pictures(split)
     spec = dataset.spec
     save(
@@ -106,9 +100,11 @@ def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list
         plot_surfaces(surfaces, spec.spacing, spec.orientation),
         paths[1],
         alt=f"Surfaces of truth and prediction of the median case, Dice "
-        f"{chosen['median']['dice']:.1f}, side by side. {about}.",
+        f"{shown(chosen['median']['dice'])}, side by side. {about}.",
     )
     log = run.log()
+    if not log:  # the numbers stand without it
+        return paths[:2]
     terms = [name for name in log[0] if name not in ("step", "learning_rate")]
     save(
         plot_curves(log, terms),
@@ -128,36 +124,39 @@ def describe(record: dict[str, Any]) -> str:
     )
 
 
-def _predict_missing(
+def _predict(
     run: Run,
     experiment: Experiment,
     dataset: Dataset,
     cases: list[str],
     split: str,
     device: torch.device,
-) -> None:
-    missing = [case for case in cases if not _mask_path(run, split, case).is_file()]
-    if not missing:
-        run.load_method(torch.device("cpu"))  # refuse an unfinished or damaged run all the same
-        return
+) -> float:
+    """Save the masks of all cases that are not there from these weights and scans.
+
+    Returns the seconds that predicting all of them took, now or earlier.
+    """
     method = run.load_method(device)
-    dataset.cache(missing)
-    for case_id in tqdm(missing, desc=f"predicting {split}", unit="case"):
-        full_shape = dataset.read(case_id).image.shape
-        probabilities = predict_volume(
-            method, dataset.case(case_id).image, experiment.train, full_shape
-        )
-        masks = masks_of(method, probabilities)
-        _save_masks(_mask_path(run, split, case_id), masks)
-
-
-def _save_masks(path: Path, masks: dict[str, np.ndarray]) -> None:
-    """One bit a voxel, compressed; a case takes some tens of kB."""
-    shape = np.array(next(iter(masks.values())).shape)
-    packed = {name: np.packbits(mask > 0) for name, mask in masks.items()}
-    content = io.BytesIO()
-    np.savez_compressed(content, shape=shape, **packed)
-    write_atomically(path, lambda file: file.write(content.getvalue()))
+    dataset.cache(cases)
+    weights = hashlib.sha256(run.weights_path.read_bytes()).hexdigest()
+    seconds = 0.0
+    for case_id in tqdm(cases, desc=f"predicting {split}", unit="case"):
+        path = _mask_path(run, split, case_id)
+        stamp = f"{weights} {dataset.sha256(case_id)}"
+        saved = load_masks(path)
+        if saved is None or saved.stamp != stamp:
+            started = time.perf_counter()
+            probabilities = predict_volume(
+                method,
+                dataset.case(case_id).image,
+                experiment.train,
+                dataset.read(case_id).image.shape,
+            )
+            masks = {name: mask > 0 for name, mask in masks_of(method, probabilities).items()}
+            saved = SavedMasks(masks, stamp, time.perf_counter() - started)
+            save_masks(path, saved)
+        seconds += saved.seconds
+    return seconds
 
 
 def _measure(run: Run, dataset: Dataset, cases: list[str], split: str) -> dict[str, list[dict]]:
@@ -165,7 +164,7 @@ def _measure(run: Run, dataset: Dataset, cases: list[str], split: str) -> dict[s
     results: dict[str, list[dict]] = {}
     for case_id in tqdm(cases, desc=f"measuring {split}", unit="case"):
         truth = dataset.read(case_id).label > 0
-        for name, mask in load_masks(run, split, case_id).items():
+        for name, mask in load_masks(_mask_path(run, split, case_id)).masks.items():
             line = {"id": case_id, **compare_masks(mask, truth, dataset.spec.spacing)}
             results.setdefault(name, []).append(line)
     return results

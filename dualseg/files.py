@@ -38,6 +38,12 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         ) from error
 
 
+def remove_scraps(path: Path) -> None:
+    """Remove what processes that were killed while writing `path` left beside it."""
+    for scrap in path.parent.glob(f".{path.name}.*"):
+        scrap.unlink(missing_ok=True)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

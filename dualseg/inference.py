@@ -92,14 +92,19 @@ def predict_volume(
     return probabilities[..., :x, :y, :z].cpu()
 
 
-def masks_of(method: Method, probabilities: Tensor) -> dict[str, np.ndarray]:
-    """Class numbers (X, Y, Z) uint8 of the mean prediction ("mean") and of each member."""
+def require_finite(probabilities: Tensor) -> Tensor:
+    """The probabilities; raises DualsegError if one is NaN: argmax would call that background."""
     if not torch.isfinite(probabilities).all():
         raise DualsegError(
             "the networks' output is not finite: the weights are damaged or the intensities "
             "overflow; look at the run's log and at the scan's intensity range."
         )
-    masks = {"mean": probabilities.mean(0)}
+    return probabilities
+
+
+def masks_of(method: Method, probabilities: Tensor) -> dict[str, np.ndarray]:
+    """Class numbers (X, Y, Z) uint8 of the mean prediction ("mean") and of each member."""
+    masks = {"mean": require_finite(probabilities).mean(0)}
     if len(method.members) > 1:
         masks |= dict(zip(method.members, probabilities, strict=True))
     return {name: prob.argmax(0).to(torch.uint8).numpy() for name, prob in masks.items()}

@@ -12,6 +12,8 @@ He et al., CVPR 2016; Kaiming initialisation as in the paper, section 4.2.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,16 +21,11 @@ from torch import Tensor, nn
 LEVEL_STRIDE = 16  # four halvings: the deepest level is 16 times coarser than the input
 
 
-class NetworkOutput(tuple):
-    """`(logits, features)`, also by name; a tuple so that profilers and DDP can walk it."""
+class NetworkOutput(NamedTuple):
+    """What a network returns; shapes (B, classes, X, Y, Z) and (B, filters, X, Y, Z)."""
 
-    __slots__ = ()
-
-    def __new__(cls, logits: Tensor, features: Tensor):
-        return super().__new__(cls, (logits, features))
-
-    logits: Tensor = property(lambda self: self[0])
-    features: Tensor = property(lambda self: self[1])
+    logits: Tensor
+    features: Tensor
 
 
 def conv_block(channels_in: int, channels_out: int, convolutions: int) -> nn.Sequential:

@@ -21,7 +21,7 @@ from .datasets import shrink_image
 from .environment import pick_device
 from .errors import DualsegError
 from .files import write_atomically
-from .inference import predict_volume
+from .inference import predict_volume, require_finite
 from .plotting import CasePicture, plot_cases, save
 from .runs import Run
 
@@ -48,24 +48,28 @@ def predict_nifti(
     _stem(out)
     if picture and Path(picture).suffix != ".png":
         raise DualsegError(f"{picture}: expected a name that ends in .png for the picture.")
+    for target in (out, _probability_path(out)):
+        if target.resolve() == Path(image).resolve():
+            raise DualsegError(
+                f"{image}: is the scan itself; give the mask another name with --out."
+            )
     run = Run.open(folder)
     experiment = run.experiment()
     spec = dataset_spec(experiment.dataset)
     method = run.load_method(pick_device())
     scan, intensities = _read(Path(image))
     turned, spacing, back = _turn(scan, intensities, spec)
-    remarks = _remarks(turned.shape, spacing, run.info()["data"]["largest_shape"], spec)
+    remarks = _remarks(scan, turned.shape, spacing, run.info()["data"]["largest_shape"], spec)
     grid = _common_grid(turned.shape, spacing, spec)
     resampled = _resize(torch.from_numpy(turned)[None], grid)[0].numpy()
     coarse = shrink_image(resampled, experiment.train.factor)
     prediction = predict_volume(method, coarse, experiment.train, grid).mean(0)
-    prediction = _resize(prediction, turned.shape).numpy()
+    prediction = _resize(require_finite(prediction), turned.shape).numpy()
     mask = prediction.argmax(0).astype(np.uint8)
     _write(out, scan, orientations.apply_orientation(mask, back))
     if probabilities:
         foreground = orientations.apply_orientation(1 - prediction[0], back).astype(np.float32)
-        stem, suffix = _stem(out)
-        _write(out.with_name(f"{stem}_probability{suffix}"), scan, foreground)
+        _write(_probability_path(out), scan, foreground)
     if picture:
         share = 100 * float((mask > 0).mean())
         case = CasePicture(Path(image).name, turned, None, {experiment.method: mask > 0})
@@ -92,6 +96,10 @@ def _read(path: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
             f"{path}: expected a readable NIfTI image (.nii or .nii.gz), found something else "
             f"({error})."
         ) from error
+    if not isinstance(scan, nib.Nifti1Pair):
+        raise DualsegError(
+            f"{path}: expected a NIfTI image (.nii or .nii.gz), found another format; convert it."
+        )
     if intensities.ndim == 4 and intensities.shape[3] == 1:
         intensities = intensities[..., 0]
     if intensities.ndim != 3:
@@ -124,9 +132,18 @@ def _turn(scan: nib.Nifti1Image, intensities: np.ndarray, spec: DatasetSpec) -> 
 
 
 def _remarks(
-    shape: tuple[int, ...], spacing: tuple[float, ...], largest: list[int], spec: DatasetSpec
+    scan: nib.Nifti1Image,
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...],
+    largest: list[int],
+    spec: DatasetSpec,
 ) -> list[str]:
     remarks = []
+    if scan.header["sform_code"] == 0 and scan.header["qform_code"] == 0:
+        remarks.append(
+            "the file does not say how the scan lies in the body (sform and qform codes are 0): "
+            f"its axes were taken as {''.join(nib.aff2axcodes(scan.affine))}, which may be wrong"
+        )
     if _resampling_needed(spacing, spec):
         sizes = " x ".join(f"{s:.3g}" for s in spacing)
         remarks.append(
@@ -179,6 +196,11 @@ def _write(path: Path, scan: nib.Nifti1Image, values: np.ndarray) -> None:
     if path.suffix == ".gz":
         content = gzip.compress(content, mtime=0)
     write_atomically(path, lambda file: file.write(content))
+
+
+def _probability_path(out: Path) -> Path:
+    stem, suffix = _stem(out)
+    return out.with_name(f"{stem}_probability{suffix}")
 
 
 def _stem(path: Path) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from .config import Experiment
 from .errors import DualsegError
 from .files import write_atomically
 from .metrics import summarize
@@ -24,7 +25,6 @@ def build_record(
     case. NaN (a distance to an empty mask) becomes null, because JSON has no NaN.
     """
     info = run.info()
-    networks = {name: summarize(cases) for name, cases in results.items() if name != "mean"}
     record = {
         "name": run.folder.resolve().name,
         "split": split,
@@ -34,12 +34,18 @@ def build_record(
         "data": info["data"],
         "seconds": info["training"]["seconds"],
         "peak_memory_mb": info["training"]["peak_memory_mb"],
+        "sessions": info.get("sessions", []),
         "evaluation": evaluation,
-        **summarize(results["mean"]),
-        "networks": networks,
+        **_statistics(results["mean"]),
+        "networks": {n: _statistics(cases) for n, cases in results.items() if n != "mean"},
         "cases": results["mean"],
     }
     return _without_nan(record)
+
+
+def _statistics(cases: list[dict]) -> dict[str, Any]:
+    """The summary without its number of cases, since a record's "cases" are the cases."""
+    return {name: value for name, value in summarize(cases).items() if name != "cases"}
 
 
 def load_records(folder: str | Path = PUBLISHED) -> list[dict[str, Any]]:
@@ -53,7 +59,7 @@ def publish(
     split: str = "test",
     pictures: str | Path | None = None,
 ) -> Path:
-    """Copy a run's record on a split to `to`/NAME.json; returns the path.
+    """Copy a run's record to `to`/NAME.json, on validation cases NAME_val.json; returns the path.
 
     With `pictures`, the split's pictures are copied to that folder as NAME_cases.png and so on.
     Raises DualsegError if the run has no record on the split, or another run's record stands there
@@ -67,7 +73,8 @@ def publish(
             f"`dualseg evaluate {run.folder} --split {split}`."
         )
     record = read_json(source)
-    path = Path(to) / f"{record['name']}.json"
+    stem = record["name"] if split == "test" else f"{record['name']}_{split}"
+    path = Path(to) / f"{stem}.json"
     if path.is_file() and read_json(path)["config"] != record["config"]:
         raise DualsegError(
             f"{path}: holds the record of a run with another configuration; rename the run's "
@@ -75,7 +82,7 @@ def publish(
         )
     write_json(path, record)
     for picture in run.pictures(split) if pictures else ():
-        target = Path(pictures) / f"{record['name']}_{picture.name}"
+        target = Path(pictures) / f"{record['name']}_{picture.name}"  # says the split itself
         write_atomically(target, lambda file, source=picture: file.write(source.read_bytes()))
     return path
 
@@ -97,11 +104,12 @@ def table(records: Iterable[dict[str, Any]], markdown: bool = False) -> str:
 
 
 def _row(record: dict[str, Any]) -> dict[str, str]:
-    config, alone = record["config"], record["networks"]
+    config, alone = record["config"], record["networks"].values()
     return {
+        "run": record["name"] + ("" if record["split"] == "test" else f" ({record['split']})"),
         "data": config["dataset"],
         "labels": str(config["labeled"]),
-        "profile": config["profile"],
+        "profile": config["profile"] + _changes_mark(config),
         "method": config["method"],
         "seed": str(config["seed"]),
         "Dice %": _with_error(record, "dice"),
@@ -109,16 +117,31 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
         "95HD voxel": _with_error(record, "hd95"),
         "ASD voxel": _with_error(record, "asd"),
         "empty": f"{record['empties']}/{len(record['cases'])}",
-        "Dice A, B alone": ", ".join(f"{part['mean']['dice']:.1f}" for part in alone.values()),
+        "Dice A, B alone": ", ".join(shown(part["mean"]["dice"]) for part in alone),
         "minutes": f"{record['seconds'] / 60:.1f}",
     }
 
 
+def _changes_mark(config: dict[str, Any]) -> str:
+    """A star where a setting differs from what data set and profile stand for."""
+    usual = Experiment.default(config["dataset"], config["profile"]).flat()
+    own = ("root", "method", "labeled", "validation", "seed")  # have columns, or change no size
+    as_usual = all(_plain(config[n]) == _plain(v) for n, v in usual.items() if n not in own)
+    return "" if as_usual else "*"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def shown(value: float | None, digits: int = 1) -> str:
+    """A number of a record as text; "none" where there is nothing to measure."""
+    return "none" if value is None else f"{value:.{digits}f}"
+
+
 def _with_error(record: dict[str, Any], key: str) -> str:
     mean, error = record["mean"][key], record["standard_error"][key]
-    if mean is None:
-        return "none"
-    return f"{mean:.2f}" if error is None else f"{mean:.2f} ± {error:.2f}"
+    return shown(mean, 2) if error is None else f"{shown(mean, 2)} ± {shown(error, 2)}"
 
 
 def _without_nan(value: Any) -> Any:

@@ -99,7 +99,7 @@ class Run:
         """The lines of the training log, in order; a torn last line is left out."""
         if not self.log_path.is_file():
             return []
-        lines = self.log_path.read_text().split("\n")
+        lines = self.log_path.read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in lines[:-1]]  # what follows the last newline is torn
 
     def load_method(self, device: torch.device) -> Method:
@@ -123,7 +123,7 @@ class Run:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file's contents; raises DualsegError if it is missing or no JSON."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DualsegError(f"{path}: no such file.") from error
     except ValueError as error:
@@ -183,9 +183,15 @@ def load_weights(method: Method, tensors: dict[str, Tensor], path: Path) -> None
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put a checkpoint's optimiser state back."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith(_OPTIMIZER):
             index, name = key.removeprefix(_OPTIMIZER).split(":", 1)
-            state.setdefault(int(index), {})[name] = tensor
+            # A copy in the parameter's own memory layout, as the optimiser itself would hold it:
+            # what was read is a view of the file, which is to be replaced.
+            like = parameters[int(index)]
+            same = tensor.shape == like.shape
+            copy = torch.empty_like(like).copy_(tensor) if same else tensor.clone()
+            state.setdefault(int(index), {})[name] = copy
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

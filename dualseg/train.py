@@ -27,8 +27,9 @@ from .config import Experiment, Progress
 from .datasets import Dataset, Split, open_dataset
 from .environment import describe_device, peak_memory_mb, pick_device, versions
 from .errors import DualsegError
-from .files import write_atomically
+from .files import remove_scraps, write_atomically
 from .methods import Method, build_method
+from .networks import LEVEL_STRIDE
 from .runs import (
     Run,
     load_optimizer,
@@ -54,6 +55,9 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
     term and cases); `Interrupted` after Ctrl-C or SIGTERM, with the checkpoint written.
     """
     run = Run(Path(out))
+    _check_folder(run, experiment, resume)
+    if run.finished:
+        return run
     dataset = open_dataset(experiment.dataset, experiment.root, experiment.train.resolution)
     split = dataset.split(experiment.labeled, experiment.validation)
     method = build_method(experiment, dataset.spec)
@@ -63,14 +67,11 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
             f"{len(dataset.train)} with {experiment.labeled} labeled and {experiment.validation} "
             "for validation; use fewer labels, or the method 'supervised'."
         )
-    _check_folder(run, experiment, resume)
-    if run.finished:
-        return run
-    info = _describe(experiment, dataset, split)
+    _check_batch(experiment, method)
+    info = _describe(experiment, dataset, split, method)
     if run.exists:
-        _check_same_data(run, info)
-    else:
-        write_json(run.info_path, info)
+        info = _continued(run, info)
+    write_json(run.info_path, info)
     _Training(run, experiment, method, dataset, split, info).run_to_end()
     return run
 
@@ -95,18 +96,39 @@ def _check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
         )
 
 
-def _check_same_data(run: Run, info: dict[str, Any]) -> None:
-    if run.info()["data"]["fingerprint"] != info["data"]["fingerprint"]:
+def _check_batch(experiment: Experiment, method: Method) -> None:
+    config = experiment.train
+    samples = config.labeled_batch + method.uses_unlabeled * config.unlabeled_batch
+    if samples == 1 and all(side <= LEVEL_STRIDE for side in config.patch):
+        raise DualsegError(
+            f"patch: expected a side above {LEVEL_STRIDE} for a batch of one sample, found "
+            f"{config.patch}: the deepest level would hold one value a channel, and batch "
+            "normalisation needs two; use a larger patch or --labeled-batch 2."
+        )
+
+
+def _continued(run: Run, info: dict[str, Any]) -> dict[str, Any]:
+    """The run's own info, and a line about where it goes on if that is elsewhere."""
+    before = run.info()
+    if before["data"]["fingerprint"] != info["data"]["fingerprint"]:
         raise DualsegError(
             f"{run.folder}: the data have changed since this run was started (other fingerprint); "
             "restore them, or start a new run in another --out."
         )
+    here = {name: info[name] for name in ("device", "versions", "precision")}
+    sessions = before.get("sessions", [])
+    if here != (sessions[-1] if sessions else {name: before[name] for name in here}):
+        sessions = [*sessions, here]
+    return {**before, "sessions": sessions} if sessions else before
 
 
-def _describe(experiment: Experiment, dataset: Dataset, split: Split) -> dict[str, Any]:
+def _describe(
+    experiment: Experiment, dataset: Dataset, split: Split, method: Method
+) -> dict[str, Any]:
     used = split.labeled + split.unlabeled + split.validation
     fingerprint = dataset.cache(used)
     shapes = np.array([dataset.case(case).image.shape for case in used]) * dataset.factor
+    device = pick_device()
     return {
         "config": experiment.flat(),
         "data": {
@@ -116,7 +138,8 @@ def _describe(experiment: Experiment, dataset: Dataset, split: Split) -> dict[st
             "split": {name: list(ids) for name, ids in vars(split).items()},
         },
         "versions": versions(),
-        "device": describe_device(pick_device()),
+        "device": describe_device(device),
+        "precision": method.precision_on(device.type),
     }
 
 
@@ -161,6 +184,8 @@ class _Training:
         self.config, self.seed = experiment.train, experiment.seed
         self.device = pick_device()
         self.method = method.to(self.device)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
         self.optimizer = method.optimizer(self.config)
         self.sampler = BatchSampler(
             dataset, split, self.config, experiment.seed, method.uses_unlabeled
@@ -168,6 +193,7 @@ class _Training:
         self.step, self.seconds, self.peak_memory = 0, 0.0, 0.0
         if run.state_path.is_file():
             self._restore()
+        remove_scraps(run.state_path)
         _cut_log(run, self.step)
 
     def run_to_end(self) -> None:
@@ -178,7 +204,7 @@ class _Training:
             total=total, initial=self.step, desc=f"training {self.run.folder.name}", unit="step"
         )
         late: _Step | None = None
-        with bar, self.run.log_path.open("a") as log, _stop_signals() as stop:
+        with bar, self.run.log_path.open("a", encoding="utf-8") as log, _stop_signals() as stop:
             while self.step < total:
                 if stop.is_set():
                     self._flush(late, log, bar)
@@ -223,8 +249,14 @@ class _Training:
         if late is None:
             return
         line = late.read()
-        log.write(json.dumps(line) + "\n")
-        log.flush()
+        try:
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+        except OSError as error:
+            raise DualsegError(
+                f"{self.run.log_path}: could not be written ({error.strerror or error}); the last "
+                "checkpoint is unchanged. Free some space, then go on with --resume."
+            ) from error
         bar.set_postfix(loss=f"{line['loss']:.3f}", refresh=False)
 
     def _restore(self) -> None:

@@ -1,7 +1,9 @@
 """The commands as a user types them: output, exit status, one sentence instead of a traceback."""
 
+import os
 import subprocess
 import sys
+from importlib import metadata
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from conftest import TEST, TRAIN
 
 from dualseg import cli
+from dualseg import train as training
 from dualseg.config import Experiment
 from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
@@ -81,11 +84,21 @@ def test_info_of_a_good_environment(capsys):
 
 
 def test_info_names_what_is_missing(capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "medpy", None)
+    real = metadata.version
+
+    def version(name):
+        if name == "medpy":
+            raise metadata.PackageNotFoundError(name)
+        return "2.9.1" if name == "torch" else real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
     status, out, err = run(capsys, "info")
     assert status == 1
-    assert "MISSING" in out
-    assert "`dualseg evaluate`" in out
+    rows = {line.split()[0]: line for line in out.splitlines()}
+    assert "MISSING" in rows["medpy"]
+    assert "TOO OLD" in rows["torch"]
+    assert "2.9.1, needs 2.11" in rows["torch"]
+    assert "ok" in rows["numpy"]
     assert "pip install" in err
 
 
@@ -99,6 +112,8 @@ def test_data_list_names_sources(capsys):
     _, out, _ = run(capsys, "data", "list")
     assert "80 training and 20 test cases" in out
     assert "Xiong" in out
+    assert "yulequan/UA-MT" in out
+    assert "ROOT/<case>/mri_norm2.h5" in out
 
 
 def test_data_check_good_and_bad(capsys, la_root):
@@ -136,7 +151,7 @@ def test_train_evaluate_predict_publish(capsys, la_root, tmp_path):
     records = tmp_path / "records"
     assert run(capsys, "records", "publish", out, "--to", records)[0] == 0
     status, text, _ = run(capsys, "records", "table", "--folder", records, "--markdown")
-    assert "| la | 2 | smoke | dual | 0 |" in text
+    assert "| first | la | 2 | smoke* | dual | 0 |" in text
     picture = tmp_path / "scores.png"
     status, text, _ = run(capsys, "records", "plot", "--folder", records, "--out", picture)
     assert (status, picture.is_file()) == (0, True)
@@ -150,8 +165,8 @@ def test_demo_on_the_phantom(capsys, tmp_path):
     status, out, _ = run(capsys, "demo", "--profile", "smoke", "--out", tmp_path / "demo")
     assert status == 0
     lines = out.splitlines()
-    assert lines[0].split()[:5] == ["data", "labels", "profile", "method", "seed"]
-    assert [line.split()[3] for line in lines[1:3]] == ["supervised", "dual"]
+    assert lines[0].split()[:6] == ["run", "data", "labels", "profile", "method", "seed"]
+    assert [line.split()[4] for line in lines[1:3]] == ["supervised", "dual"]
     for method in ("supervised", "dual"):
         assert (tmp_path / "demo" / f"phantom_{method}_smoke" / "record.json").is_file()
     for picture in ("demo_cases_smoke.png", "demo_scores_smoke.png"):
@@ -207,7 +222,26 @@ def test_unknown_setting_by_name():
         Experiment.default("phantom", "smoke", gama=3)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes differ on Windows")
 def test_closed_pipe_is_no_traceback():
-    command = f"{sys.executable} -m dualseg data list | head -n 1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True)
-    assert "Traceback" not in done.stderr
+    """The reader is gone before the command writes its first line."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-u", "-m", "dualseg", "data", "list"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert done.returncode == 1
+    assert done.stderr == ""
+
+
+def test_resume_takes_the_runs_own_settings(capsys, la_root, tmp_path, monkeypatch):
+    """The advice that an unfinished run gives, `train --out RUN --resume`, is all it takes."""
+    out = tmp_path / "first"
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Training, "run_to_end", lambda self: None)
+        run(capsys, "train", "--dataset", "la", "--root", la_root, "--out", out, *SMALL)
+    status, text, _ = run(capsys, "train", "--out", out, "--resume")
+    assert (status, "finished, 3 steps" in text) == (0, True)
+    la_root.rename(tmp_path / "elsewhere")  # a finished run needs no data to say so
+    status, text, _ = run(capsys, "train", "--out", out, "--resume")
+    assert (status, "nothing to do" in text) == (0, True)

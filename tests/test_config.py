@@ -29,6 +29,7 @@ def test_full_la_is_the_paper_section_4_2():
         momentum=0.9,
         weight_decay=1e-4,
         schedule="step",
+        normalise="zscore",  # not in the field's programs; section 4.2 asks for unit variance
         flips=False,
         checkpoint_every=500,
     )

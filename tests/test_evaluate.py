@@ -5,13 +5,17 @@ import math
 
 import numpy as np
 import pytest
-from conftest import TEST, TRAIN
+import torch
+from conftest import TEST, TRAIN, ball_case, write_la_case
 from PIL import Image
 
+from dualseg.config import Experiment
 from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
-from dualseg.evaluate import evaluate, load_masks
+from dualseg.evaluate import evaluate
+from dualseg.masks import load_masks
 from dualseg.records import load_records, publish, table
+from dualseg.runs import write_checkpoint
 from dualseg.train import fit
 
 
@@ -49,7 +53,7 @@ def test_numbers_are_those_of_the_masks_on_the_full_grid(run, la_root):
     dices = []
     for case in record["cases"]:
         truth = dataset.read(case["id"]).label > 0
-        masks = load_masks(run, "test", case["id"])
+        masks = load_masks(run.folder / "predictions" / "test" / f"{case['id']}.npz").masks
         assert set(masks) == {"mean", "A", "B"}
         found = masks["mean"]
         assert found.shape == truth.shape
@@ -79,16 +83,35 @@ def test_pictures_carry_their_description(run):
     )
 
 
-def test_interrupted_evaluation_goes_on(run, monkeypatch):
-    evaluate(run.folder)
-    whole = run.record_path().read_text()
-    path = run.folder / "predictions" / "test" / f"{TEST[1]}.npz"
-    kept = run.folder / "predictions" / "test" / f"{TEST[0]}.npz"
-    before = path.read_bytes(), kept.stat().st_mtime_ns
-    path.unlink()
+def saved_at(run):
+    return {path.stem: path.stat().st_mtime_ns for path in run.folder.glob("predictions/test/*")}
+
+
+def test_interrupted_evaluation_goes_on(run):
+    first = evaluate(run.folder)
+    before = saved_at(run)
+    (run.folder / "predictions" / "test" / f"{TEST[1]}.npz").write_bytes(b"torn")
     again = evaluate(run.folder)
-    assert (path.read_bytes(), kept.stat().st_mtime_ns) == before
-    assert again["cases"] == json.loads(whole)["cases"]
+    after = saved_at(run)
+    assert after[TEST[0]] == before[TEST[0]]
+    assert after[TEST[1]] != before[TEST[1]]
+    assert again["cases"] == first["cases"]
+
+
+def test_masks_of_other_weights_or_scans_are_not_reused(run, la_root):
+    evaluate(run.folder)
+    before = saved_at(run)
+    image, label = ball_case(77)
+    write_la_case(la_root, TEST[0], image, label)  # another shape, too
+    record = evaluate(run.folder)
+    after = saved_at(run)
+    assert (after[TEST[0]] != before[TEST[0]], after[TEST[1]] == before[TEST[1]]) == (True, True)
+    assert 0 <= record["cases"][0]["dice"] <= 100
+    method = run.load_method(torch.device("cpu"))
+    torch.nn.init.normal_(method.a.decoder.head.weight)
+    write_checkpoint(run.weights_path, method, None, {"step": 20})
+    evaluate(run.folder)
+    assert saved_at(run)[TEST[1]] != after[TEST[1]]
 
 
 def test_empty_prediction_is_counted_not_averaged(run, monkeypatch):
@@ -135,14 +158,20 @@ def test_publish_copies_the_test_record_only(run, small, tmp_path):
     publish(run.folder, target, pictures=tmp_path / "figures")  # again is fine
     copies = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert copies == ["run_cases.png", "run_curves.png", "run_surfaces.png"]
+    evaluate(run.folder, "val")
+    assert publish(run.folder, target, "val").name == "run_val.json"  # beside, not over it
+    assert load_records(target)[0] == record
     path.write_text(json.dumps({**record, "config": {**record["config"], "seed": 5}}))
     with pytest.raises(DualsegError, match="another configuration"):
         publish(run.folder, target)
 
 
 def test_table_by_hand():
+    config = Experiment.default("la", "lesson", method="dual", seed=1).flat()
     record = {
-        "config": {"dataset": "la", "labeled": 8, "profile": "lesson", "method": "dual", "seed": 1},
+        "name": "mine",
+        "split": "test",
+        "config": json.loads(json.dumps(config)),
         "mean": {"dice": 70.126, "jaccard": 55.0, "hd95": 12.345, "asd": None},
         "standard_error": {"dice": 1.0, "jaccard": 2.0, "hd95": None, "asd": None},
         "networks": {"A": {"mean": {"dice": 60.04}}, "B": {"mean": {"dice": 70.06}}},
@@ -150,10 +179,23 @@ def test_table_by_hand():
         "cases": [{}] * 20,
         "seconds": 630,
     }
-    cells = ["la", "8", "lesson", "dual", "1", "70.13 ± 1.00", "55.00 ± 2.00", "12.35", "none"]
+    cells = [
+        "mine",
+        "la",
+        "8",
+        "lesson",
+        "dual",
+        "1",
+        "70.13 ± 1.00",
+        "55.00 ± 2.00",
+        "12.35",
+        "none",
+    ]
     cells += ["1/20", "60.0, 70.1", "10.5"]
     assert table([record], markdown=True).splitlines()[2] == "| " + " | ".join(cells) + " |"
     plain = table([record, record]).splitlines()
     assert plain[1].split() == " ".join(cells).split()
     assert len(plain) == 3
     assert table([]) == "no records"
+    other = {**record, "split": "val", "config": {**config, "filters": 4}}
+    assert "| mine (val) | la | 8 | lesson* |" in table([other], markdown=True)

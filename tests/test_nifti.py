@@ -183,6 +183,7 @@ BAD = {
     "text": "scan.nii.gz: expected a readable NIfTI image",
     "truncated": "scan.nii.gz: expected a readable NIfTI image",
     "NaN": "scan.nii.gz: expected finite intensities, found 1 that are not",
+    "no third axis": "does not say how its axes lie in the body",
     "two frames": r"expected one volume with three axes, found shape \(48, 36, 22, 2\)",
 }
 
@@ -194,6 +195,40 @@ def test_bad_scans_are_named_and_nothing_is_written(trained, tmp_path, kind):
     with pytest.raises(DualsegError, match=BAD[kind]):
         predict_nifti(trained[0].folder, source, out)
     assert not out.exists()
+
+
+def test_the_scan_itself_is_never_overwritten(trained, tmp_path):
+    source = tmp_path / "scan.nii.gz"
+    nib.save(trained[1], source)
+    before = source.read_bytes()
+    with pytest.raises(DualsegError, match=r"scan.nii.gz: is the scan itself"):
+        predict_nifti(trained[0].folder, source, source)
+    assert source.read_bytes() == before
+
+
+def test_other_formats_are_refused_before_any_work(trained, tmp_path):
+    source = tmp_path / "scan.mgz"
+    nib.save(nib.MGHImage(trained[1].get_fdata(dtype=np.float32), LPS), source)
+    with pytest.raises(DualsegError, match=r"scan.mgz: expected a NIfTI image .*another format"):
+        predict_nifti(trained[0].folder, source, tmp_path / "mask.nii.gz")
+
+
+def test_a_header_without_orientation_is_remarked(trained, tmp_path):
+    image = nib.Nifti1Image(trained[1].get_fdata(dtype=np.float32), None)
+    image.header.set_zooms((0.625,) * 3)
+    _, remarks = predict(trained, image, tmp_path)
+    assert any("does not say how the scan lies in the body" in remark for remark in remarks)
+
+
+def test_weights_that_are_nan_write_no_mask(finished, tmp_path, monkeypatch):
+    class Broken(Brightness):
+        def predict_members(self, windows):
+            return super().predict_members(windows) * float("nan")
+
+    monkeypatch.setattr(Run, "load_method", lambda self, device: Broken())
+    with pytest.raises(DualsegError, match="output is not finite"):
+        predict(finished, finished[1], tmp_path)
+    assert not (tmp_path / "mask.nii.gz").exists()
 
 
 def test_output_name_without_nifti_suffix(trained, tmp_path):

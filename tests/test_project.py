@@ -16,7 +16,7 @@ CONDA_NAMES = {"torch": "pytorch"}
 
 def requirements() -> dict[str, str]:
     """Name and version bounds of everything pyproject.toml asks for, extras included."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"].values()
     lines = project["dependencies"] + [line for extra in extras for line in extra]
     parsed = (re.match(r"([\w-]+)([^;]*)", line.split(";")[0]) for line in lines)
@@ -24,7 +24,7 @@ def requirements() -> dict[str, str]:
 
 
 def conda() -> dict[str, str]:
-    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     flat = [line for line in listed if isinstance(line, str)]
     flat += next(line["pip"] for line in listed if isinstance(line, dict))
     parsed = (re.match(r"([\w-]+)(.*)", line) for line in flat if not line.startswith("-e"))
@@ -41,7 +41,7 @@ def test_conda_environment_asks_for_what_pyproject_asks_for():
 def test_constraints_pin_a_version_of_everything_that_is_asked_for():
     pinned = dict(
         line.lower().split("==")
-        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
         if not line.startswith("#") and "==" in line
     )
     assert pinned["torch"] == "2.13.0"
@@ -50,12 +50,12 @@ def test_constraints_pin_a_version_of_everything_that_is_asked_for():
 
 
 def test_versions_agree():
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == dualseg.__version__
 
 
 def readme() -> str:
-    return (ROOT / "README.md").read_text()
+    return (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_readme_results_are_the_published_records():
@@ -82,4 +82,4 @@ def test_published_records_are_complete_and_name_no_machine(path):
     assert record["config"]["root"] is None
     assert len(record["cases"]) == len(record["data"]["split"]["test"])
     assert record["seconds"] > 0
-    assert not re.search(r"/(home|Users|tmp|root|work)/", path.read_text())
+    assert not re.search(r"/(home|Users|tmp|root|work)/", path.read_text(encoding="utf-8"))

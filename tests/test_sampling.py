@@ -105,17 +105,19 @@ def test_constant_image_becomes_zero():
     [(10, 22), (16, 22), (17, 21), (18, 22), (19, 21), (20, 22), (21, 21), (30, 30)],
 )
 def test_padding_rule_of_the_field(side, padded):
-    """Patch 16: max((16 - s) // 2 + 3, 0) on both ends of *every* axis, if any side is <= 16."""
-    image = np.ones((side, 16, 40), np.float32)
-    places = set()
-    for seed in range(300):
+    """Patch 16: max((16 - s) // 2 + 3, 0) on both ends of *every* axis, if any side is <= 16.
+
+    Voxel k of the first axis has the value k + 1, so that a crop tells where it was taken.
+    """
+    image = np.ones((side, 16, 40), np.float32) * np.arange(1, side + 1)[:, None, None]
+    starts = set()
+    for seed in range(600):
         crop, _ = random_crop(image, image, (16, 16, 16), np.random.default_rng(seed))
-        assert crop.shape == (16, 16, 16)
-        places.add(int(np.flatnonzero(crop.any((1, 2)))[0]) if side <= 16 else 0)
-    margin = max((16 - side) // 2 + 3, 0)
-    assert side + 2 * margin == padded
-    if side <= 16:  # the volume's first voxel is seen at every place that the padding allows
-        assert max(places) == min(margin, 16 - 1)
+        line = crop.max((1, 2))  # 0 where padded
+        inside = int(np.flatnonzero(line)[0])
+        starts.add(int(line[inside]) - 1 - inside)
+    margin = (padded - side) // 2
+    assert starts == set(range(-margin, side + margin - 16 + 1))
 
 
 def test_every_offset_can_be_drawn_also_the_last():

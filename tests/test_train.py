@@ -17,8 +17,9 @@ import dualseg.files
 from dualseg import train as training
 from dualseg.config import Experiment, Progress, TrainConfig, dataset_spec
 from dualseg.errors import DualsegError
+from dualseg.evaluate import evaluate
 from dualseg.methods import METHODS, build_method
-from dualseg.runs import Run, read_checkpoint, write_checkpoint
+from dualseg.runs import Run, load_optimizer, read_checkpoint, write_checkpoint
 from dualseg.sampling import Batch
 from dualseg.train import Interrupted, fit
 
@@ -246,6 +247,80 @@ def test_full_disk_keeps_the_old_checkpoint(small, tmp_path, monkeypatch):
     assert_same_weights(whole, fit(small, tmp_path / "cut", resume=True))
 
 
+def test_full_disk_while_logging_is_one_sentence(small, tmp_path, monkeypatch):
+    def full(values):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(training.json, "dumps", full)
+    monkeypatch.setattr(training, "write_json", lambda path, info: path.parent.mkdir())
+    with pytest.raises(DualsegError, match=r"log.jsonl: could not be written .No space left"):
+        fit(small, tmp_path / "run")
+
+
+def test_scraps_of_killed_writes_are_removed(small, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Training, "run_to_end", lambda self: None)
+        run = fit(small, tmp_path / "run")
+    scrap = run.folder / ".state.safetensors.abc123"
+    scrap.write_bytes(b"half a checkpoint")
+    fit(small, tmp_path / "run", resume=True)
+    assert not scrap.exists()
+
+
+def test_restored_momentum_lies_in_memory_as_it_was(small, tmp_path):
+    """Not as views of the file (which is to be replaced), and in the weights' channels-last layout."""
+    method = build_method(small, dataset_spec("la"))
+    optimizer = method.optimizer(small.train)
+    method(torch.randn(2, 1, 16, 16, 16))[0].logits.sum().backward()
+    optimizer.step()
+    write_checkpoint(tmp_path / "state.safetensors", method, optimizer, {"step": 1})
+    other = build_method(small, dataset_spec("la"))
+    restored = other.optimizer(small.train)
+    load_optimizer(restored, read_checkpoint(tmp_path / "state.safetensors")[0])
+    before, after = optimizer.state_dict()["state"], restored.state_dict()["state"]
+    assert before.keys() == after.keys()
+    for index in before:
+        first, second = before[index]["momentum_buffer"], after[index]["momentum_buffer"]
+        assert torch.equal(first, second)
+        assert first.stride() == second.stride()
+
+
+def test_one_sample_that_batch_norm_cannot_take(small, tmp_path):
+    one = small.replace(method="supervised", labeled_batch=1)
+    with pytest.raises(DualsegError, match="patch: expected a side above 16 for a batch of one"):
+        fit(one, tmp_path / "run")
+
+
+def test_a_session_on_another_machine_is_noted(small, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Training, "run_to_end", lambda self: None)
+        run = fit(small, tmp_path / "run")
+    first = run.info()["device"]
+    monkeypatch.setattr(training, "describe_device", lambda device: "another machine")
+    fit(small, tmp_path / "run", resume=True)
+    info = run.info()
+    assert info["device"] == first
+    assert [session["device"] for session in info["sessions"]] == ["another machine"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_cuda_trains_resumes_and_evaluates(small, tmp_path, monkeypatch):
+    step = training._Training.train_step
+
+    def crash(self, progress):
+        if progress.step == 3:
+            raise RuntimeError("power cut")
+        return step(self, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Training, "train_step", crash)
+        with pytest.raises(RuntimeError, match="power cut"):
+            fit(small, tmp_path / "run")
+    run = fit(small, tmp_path / "run", resume=True)
+    assert len(run.log()) == 6
+    assert len(evaluate(run.folder)["cases"]) == 2
+
+
 def test_torn_log_line_is_dropped(small, tmp_path, monkeypatch):
     run = fit(small, tmp_path / "run")
     whole = run.log()
@@ -271,11 +346,6 @@ def test_dual_without_unlabeled_cases_is_refused(small, tmp_path):
 def test_volume_smaller_than_the_patch_is_padded(small, tmp_path):
     run = fit(small.replace(patch=(32, 32, 32), stride=(16, 16, 16)), tmp_path / "run")
     assert run.finished  # half resolution: volumes of about 20 x 18 x 11
-
-
-def _state(run: Run) -> tuple:
-    experiment = run.experiment()
-    return build_method(experiment, dataset_spec(experiment.dataset)), run.weights_path
 
 
 def test_checkpoint_of_another_architecture(small, tmp_path):

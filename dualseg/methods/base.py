@@ -38,6 +38,10 @@ class Method(nn.Module):
         """The method's probabilities: (B, channels, X, Y, Z) -> (B, classes, X, Y, Z)."""
         return self.predict_members(patch).mean(0)
 
+    def precision_on(self, device: str) -> str:
+        """Precision of the forward pass on a device type: "float32" or "bfloat16"."""
+        return "float32"
+
     def after_step(self, progress: Progress) -> None:
         """Called after each optimiser step (for a teacher's moving average, say)."""
 
@@ -73,15 +77,17 @@ class TwoNetworks(Method):
         """Outputs of A and B with float32 logits. Shapes: image (B, channels, X, Y, Z)."""
         image = image.contiguous(memory_format=torch.channels_last_3d)
         device = image.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self._use_bfloat16(device)):
+        half = self.precision_on(device) == "bfloat16"
+        with torch.autocast(device, torch.bfloat16, enabled=half):
             outputs = self.a(image), self.b(image)
         return tuple(NetworkOutput(out.logits.float(), out.features) for out in outputs)
 
     def predict_members(self, patch: Tensor) -> Tensor:
         return torch.stack([out.logits.softmax(1) for out in self(patch)])
 
-    def _use_bfloat16(self, device: str) -> bool:
-        if self.precision == "auto":
-            # Most CPUs have no bfloat16 units and would emulate it, slowly.
-            return device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return self.precision == "bfloat16"
+    def precision_on(self, device: str) -> str:
+        if self.precision != "auto":
+            return self.precision
+        # Most CPUs have no bfloat16 units and would emulate it, slowly.
+        pays = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bfloat16" if pays else "float32"
