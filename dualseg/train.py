@@ -204,7 +204,7 @@ class _Training:
             total=total, initial=self.step, desc=f"training {self.run.folder.name}", unit="step"
         )
         late: _Step | None = None
-        with bar, self.run.log_path.open("a", encoding="utf-8") as log, _stop_signals() as stop:
+        with bar, self.run.log_path.open("ab", buffering=0) as log, _stop_signals() as stop:
             while self.step < total:
                 if stop.is_set():
                     self._flush(late, log, bar)
@@ -250,8 +250,7 @@ class _Training:
             return
         line = late.read()
         try:
-            log.write(json.dumps(line) + "\n")
-            log.flush()
+            log.write(f"{json.dumps(line)}\n".encode())
         except OSError as error:
             raise DualsegError(
                 f"{self.run.log_path}: could not be written ({error.strerror or error}); the last "

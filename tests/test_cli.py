@@ -237,9 +237,14 @@ def test_closed_pipe_is_no_traceback():
 def test_resume_takes_the_runs_own_settings(capsys, la_root, tmp_path, monkeypatch):
     """The advice that an unfinished run gives, `train --out RUN --resume`, is all it takes."""
     out = tmp_path / "first"
+
+    def stopped(self):
+        raise training.Interrupted
+
     with monkeypatch.context() as patch:
-        patch.setattr(training._Training, "run_to_end", lambda self: None)
-        run(capsys, "train", "--dataset", "la", "--root", la_root, "--out", out, *SMALL)
+        patch.setattr(training._Training, "run_to_end", stopped)
+        words = ["train", "--dataset", "la", "--root", la_root, "--out", out, *SMALL]
+        assert run(capsys, *words)[0] == 130
     status, text, _ = run(capsys, "train", "--out", out, "--resume")
     assert (status, "finished, 3 steps" in text) == (0, True)
     la_root.rename(tmp_path / "elsewhere")  # a finished run needs no data to say so

@@ -172,8 +172,11 @@ def bad(image, kind, path):
         data[0, 0, 0] = np.nan
     if kind == "two frames":
         data = np.stack([data, data], -1)
-    affine = np.diag([1.0, 1.0, 0.0, 1.0]) if kind == "no third axis" else LPS
-    nib.save(nib.Nifti1Image(data, affine), path)
+    scan = nib.Nifti1Image(data, LPS)
+    if kind == "no third axis":
+        scan.header.set_sform(np.diag([1.0, 1.0, 0.0, 1.0]), code=1)
+        scan = nib.Nifti1Image(data, None, scan.header)
+    nib.save(scan, path)
     if kind == "truncated":
         path.write_bytes(path.read_bytes()[:2000])
 
