@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import TEST, TRAIN
 
-from dualseg import cli
+from dualseg import cli, datasets
 from dualseg import train as training
 from dualseg.config import Experiment
 from dualseg.datasets import open_dataset
@@ -161,7 +161,9 @@ def test_train_evaluate_predict_publish(capsys, la_root, tmp_path):
     assert (status, "expected records of 'phantom'" in err) == (1, True)
 
 
-def test_demo_on_the_phantom(capsys, tmp_path):
+def test_demo_on_the_phantom(capsys, tmp_path, monkeypatch):
+    train, test = datasets.published_lists("phantom")
+    monkeypatch.setattr(datasets, "published_lists", lambda name: (train[:8], test[:3]))
     status, out, _ = run(capsys, "demo", "--profile", "smoke", "--out", tmp_path / "demo")
     assert status == 0
     lines = out.splitlines()
