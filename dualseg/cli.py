@@ -40,7 +40,8 @@ def demo(profile: str = "lesson", out: Path = Path("runs/demo")) -> None:
     Example: dualseg demo --profile smoke
 
     Args:
-        profile: "smoke" (seconds), "lesson" (a few minutes on a laptop) or "full" (a GPU).
+        profile: "smoke" (a minute; tests the path, its Dice means nothing), "lesson" (five minutes
+            on a laptop) or "full" (a GPU).
         out: Folder for runs, records and pictures; an interrupted demo goes on there.
     """
     from .demo import demo as run_demo
@@ -103,6 +104,11 @@ def _train(out: Path, experiment: Experiment, resume: bool) -> None:
     from .runs import Run
     from .train import fit
 
+    if resume and not Run(out).exists:
+        raise DualsegError(
+            f"{out}: expected a run to go on with, found none; check the path, or start it without "
+            "--resume."
+        )
     already = resume and Run(out).finished
     run = fit(experiment, out, resume)
     if already:
@@ -133,7 +139,8 @@ def evaluate(run: Positional[Path], split: str = "test", root: Path | None = Non
     print(table([record]))
     print(
         f"Distances in voxels of the full grid; ± is the standard error over "
-        f"{len(record['cases'])} cases.\nRecord: {Run(run).record_path(split)}"
+        f"{len(record['cases'])} cases.\nRecord: {Run(run).record_path(split)}\n"
+        f"Pictures: {', '.join(str(path) for path in Run(run).pictures(split))}"
     )
 
 
@@ -160,6 +167,8 @@ def predict(
     for remark in predict_nifti(run, image, out, picture, probabilities):
         print(f"note: {remark}.", file=sys.stderr)
     print(f"{out}: mask written. Not for clinical use.")
+    if picture:
+        print(f"{picture}: picture written.")
 
 
 def networks() -> None:
@@ -206,8 +215,9 @@ def data_check(dataset: Positional[str], root: Path | None = None) -> None:
         print(f"problem: {problem}")
     if problems:
         raise DualsegError(f"{len(problems)} problems found in {len(rows) - 1} cases.")
-    lists = open_dataset(dataset, root).lists
-    print(f"{len(rows) - 1} cases, no problem found; lists: {lists}.")
+    lists = {"published": "the published lists", "folder": "train.list and test.list of the folder"}
+    used = lists[open_dataset(dataset, root).lists]
+    print(f"{len(rows) - 1} cases, no problem found; split: {used}.")
 
 
 def records_publish(
@@ -243,6 +253,11 @@ def records_table(folder: Path = Path("figures/records"), markdown: bool = False
     from .records import load_records, table
 
     print(table(load_records(folder), markdown))
+    if not markdown:
+        print(
+            "Distances in voxels of the full grid; ± is the standard error over cases; a * marks "
+            "settings other than the profile's."
+        )
 
 
 def records_plot(out: Path, dataset: str = "la", folder: Path = Path("figures/records")) -> None:

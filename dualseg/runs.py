@@ -76,8 +76,8 @@ class Run:
         run = cls(Path(folder))
         if not run.exists:
             raise DualsegError(
-                f"{run.folder}: expected the folder of a run (with run.json), found none; "
-                "start one with `dualseg train --out " + str(run.folder) + "`."
+                f"{run.folder}: expected the folder of a run (with run.json), found none; check "
+                "the path (`dualseg train --out` makes such folders)."
             )
         return run
 

@@ -80,10 +80,14 @@ def _check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
     if not run.exists:
         return
     if not resume:
-        state = "finished" if run.finished else "unfinished"
+        if run.finished:
+            raise DualsegError(
+                f"{run.folder}: holds a finished run already; measure it with `dualseg evaluate "
+                f"{run.folder}`, or choose another --out."
+            )
         raise DualsegError(
-            f"{run.folder}: holds a {state} run already; add --resume to go on with it, or choose "
-            "another --out."
+            f"{run.folder}: holds an unfinished run already; go on with it (--resume, in Python "
+            "resume=True), or choose another --out."
         )
     old, new = run.experiment().flat(), experiment.flat()
     # The data may have moved; that they are the same is checked by their fingerprint.

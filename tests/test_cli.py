@@ -118,7 +118,10 @@ def test_data_list_names_sources(capsys):
 
 def test_data_check_good_and_bad(capsys, la_root):
     status, out, _ = run(capsys, "data", "check", "la", "--root", la_root)
-    assert (status, "10 cases, no problem found; lists: folder." in out) == (0, True)
+    assert (status, "no problem found; split: train.list and test.list of the folder." in out) == (
+        0,
+        True,
+    )
     (la_root / TRAIN[0] / "mri_norm2.h5").write_bytes(b"")
     status, out, err = run(capsys, "data", "check", "la", "--root", la_root)
     assert status == 1
@@ -217,6 +220,12 @@ def test_interrupt_says_how_to_go_on(capsys, monkeypatch):
     status, _, err = run(capsys, "info")
     assert status == 130
     assert "--resume goes on" in err
+
+
+def test_resume_without_a_run_starts_nothing(capsys, tmp_path):
+    status, _, err = run(capsys, "train", "--out", tmp_path / "typo", "--resume")
+    assert (status, "expected a run to go on with, found none" in err) == (1, True)
+    assert not (tmp_path / "typo").exists()
 
 
 def test_unknown_setting_by_name():

@@ -129,7 +129,6 @@ def test_killed_process_resumes_bit_identical(small, tmp_path):
         "8",
         "8",
         "--flips",
-        "--resume",
     ]
     # As many threads as here: sums are taken in another order with another number.
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -142,6 +141,7 @@ def test_killed_process_resumes_bit_identical(small, tmp_path):
     process.kill()
     process.wait()
     assert not Run(out).finished
+    command.append("--resume")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "finished, 30 steps" in done.stdout
     assert_same_weights(whole, Run(out))
@@ -181,7 +181,7 @@ def test_finished_run_is_left_alone(small, tmp_path):
 
 def test_existing_run_is_not_overwritten(small, tmp_path):
     fit(small, tmp_path / "run")
-    with pytest.raises(DualsegError, match="holds a finished run already; add --resume"):
+    with pytest.raises(DualsegError, match="holds a finished run already; measure it with"):
         fit(small, tmp_path / "run")
 
 
