@@ -70,7 +70,7 @@ class TwoNetworks(Method):
         self.a = ResNet34(**sizes)
         self.b = VNet(**sizes)
         self.precision = experiment.train.precision
-        # Channels last makes the 3D convolutions 1.3 to 1.8 times faster on a CPU, same numbers.
+        # In this memory layout the 3D convolutions run faster, on CPUs too.
         self.to(memory_format=torch.channels_last_3d)
 
     def forward(self, image: Tensor) -> tuple[NetworkOutput, NetworkOutput]:
