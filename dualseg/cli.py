@@ -54,7 +54,7 @@ def demo(profile: str = "lesson", out: Path = Path("runs/demo")) -> None:
 
 
 def _train_with_defaults(argv: Sequence[str]) -> Callable[..., None]:
-    """The command `train` with the defaults of the data set and profile that `argv` names.
+    """The command `train` with the defaults of the data set, profile and preset `argv` names.
 
     So `dualseg train --dataset la --profile full --help` shows the values that it would use.
     """
@@ -86,7 +86,9 @@ def _starting_point(argv: Sequence[str]) -> Experiment:
         if Run(Path(out)).exists:
             return Run(Path(out)).experiment()
     return Experiment.default(
-        _peek(argv, "dataset") or "phantom", _peek(argv, "profile") or "lesson"
+        _peek(argv, "dataset") or "phantom",
+        _peek(argv, "profile") or "lesson",
+        _peek(argv, "preset") or "paper",
     )
 
 

@@ -12,22 +12,14 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .errors import DualsegError
+from .errors import DualsegError, require, require_one_of
+from .loss_config import PRESETS, LossConfig, preset_losses
 
 Profile = Literal["smoke", "lesson", "full"]
 PROFILES: tuple[Profile, ...] = ("smoke", "lesson", "full")
 RESOLUTIONS = {"full": 1, "half": 2, "quarter": 4}
 
 _Triple = tuple[int, int, int]
-
-
-def _require(condition: bool, name: str, expected: str, found: Any) -> None:
-    if not condition:
-        raise DualsegError(f"{name}: expected {expected}, found {found!r}.")
-
-
-def _require_one_of(name: str, found: str, known: Any) -> None:
-    _require(found in known, name, "one of " + ", ".join(sorted(known)), found)
 
 
 @dataclass(frozen=True)
@@ -66,16 +58,16 @@ class TrainConfig:
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
-        _require_one_of("resolution", self.resolution, RESOLUTIONS)
-        _require_one_of("schedule", self.schedule, ("step", "poly"))
-        _require_one_of("normalise", self.normalise, ("zscore", "stored"))
-        _require_one_of("precision", self.precision, ("auto", "float32", "bfloat16"))
+        require_one_of("resolution", self.resolution, RESOLUTIONS)
+        require_one_of("schedule", self.schedule, ("step", "poly"))
+        require_one_of("normalise", self.normalise, ("zscore", "stored"))
+        require_one_of("precision", self.precision, ("auto", "float32", "bfloat16"))
         for name in ("patch", "stride"):
             sides = tuple(getattr(self, name))
             whole = len(sides) == 3 and all(isinstance(side, int) and side > 0 for side in sides)
-            _require(whole, name, "three positive whole numbers", sides)
+            require(whole, name, "three positive whole numbers", sides)
         gaps = all(s <= p for s, p in zip(self.stride, self.patch, strict=True))
-        _require(
+        require(
             gaps, "stride", f"at most the patch {self.patch} (else voxels are skipped)", self.stride
         )
         for name in (
@@ -86,10 +78,10 @@ class TrainConfig:
             "checkpoint_every",
         ):
             value = getattr(self, name)
-            _require(isinstance(value, int) and value > 0, name, "a positive whole number", value)
-        _require(self.learning_rate > 0, "learning_rate", "a positive number", self.learning_rate)
-        _require(0 <= self.momentum < 1, "momentum", "a number from 0 to below 1", self.momentum)
-        _require(self.weight_decay >= 0, "weight_decay", "zero or more", self.weight_decay)
+            require(isinstance(value, int) and value > 0, name, "a positive whole number", value)
+        require(self.learning_rate > 0, "learning_rate", "a positive number", self.learning_rate)
+        require(0 <= self.momentum < 1, "momentum", "a number from 0 to below 1", self.momentum)
+        require(self.weight_decay >= 0, "weight_decay", "zero or more", self.weight_decay)
 
     @property
     def factor(self) -> int:
@@ -102,17 +94,6 @@ class TrainConfig:
             return self.learning_rate * (1 - progress.fraction) ** 0.9
         # Whole numbers: in floats, step 2500 of 6000 could fall on the wrong side.
         return self.learning_rate * 0.1 ** (progress.step * 6000 // (2500 * progress.total))
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Choices of the method's losses."""
-
-    ramp_up: float = 0.0
-    """Part of the training over which the unlabeled terms rise as exp(-5 (1 - t)^2) (paper: 0)."""
-
-    def __post_init__(self) -> None:
-        _require(0 <= self.ramp_up <= 1, "ramp_up", "a number from 0 to 1", self.ramp_up)
 
 
 @dataclass(frozen=True)
@@ -199,7 +180,7 @@ LA = DatasetSpec(
             patch=(48, 32, 32),
             stride=(24, 16, 16),
             filters=8,
-            iterations=750,
+            iterations=400,
             learning_rate=0.05,
             schedule="poly",
             flips=True,
@@ -220,7 +201,7 @@ SPECS = {spec.name: spec for spec in (PHANTOM, LA)}
 
 def dataset_spec(name: str) -> DatasetSpec:
     """The spec of a named data set; raises DualsegError for an unknown name."""
-    _require_one_of("dataset", name, SPECS)
+    require_one_of("dataset", name, SPECS)
     return SPECS[name]
 
 
@@ -234,6 +215,9 @@ class Experiment:
     """Folder with the data set's files (the phantom needs none)."""
     method: str = "dual"
     """"supervised" or "dual"."""
+    preset: str = "paper"
+    """Choices of the losses of "dual" to start from: "paper", "released", "improved", or a row of
+    Table 4 as "cps"; `dualseg explain` lists them."""
     profile: str = "lesson"
     """Sizes to start from: "smoke" (seconds), "lesson" (minutes on a laptop), "full" (one GPU)."""
     labeled: int = 4
@@ -247,10 +231,11 @@ class Experiment:
 
     def __post_init__(self) -> None:
         dataset_spec(self.dataset)
-        _require_one_of("profile", self.profile, PROFILES)
+        require_one_of("profile", self.profile, PROFILES)
+        require_one_of("preset", self.preset, PRESETS)
         for name, least in (("labeled", 1), ("validation", 0), ("seed", 0)):
             value = getattr(self, name)
-            _require(
+            require(
                 isinstance(value, int) and value >= least,
                 name,
                 f"a whole number of at least {least}",
@@ -259,22 +244,42 @@ class Experiment:
 
     @classmethod
     def default(
-        cls, dataset: str = "phantom", profile: str = "lesson", **changes: Any
+        cls,
+        dataset: str = "phantom",
+        profile: str = "lesson",
+        preset: str = "paper",
+        **changes: Any,
     ) -> Experiment:
-        """The experiment that (data set, profile) stand for, with fields of it changed by name.
+        """What (data set, profile, preset) stand for, with fields of it changed by name.
 
         `changes` may name fields of `Experiment`, `TrainConfig` and `LossConfig`; an unknown name
         raises DualsegError.
         """
         spec = dataset_spec(dataset)
-        _require_one_of("profile", profile, PROFILES)
+        require_one_of("profile", profile, PROFILES)
         base = cls(
-            dataset=dataset, profile=profile, labeled=spec.labeled, train=spec.profiles[profile]
+            dataset=dataset,
+            profile=profile,
+            preset=preset,
+            labeled=spec.labeled,
+            train=spec.profiles[profile],
+            loss=preset_losses(preset, dataset),
         )
         return base.replace(**changes)
 
     def replace(self, **changes: Any) -> Experiment:
-        """A copy with fields changed by name, wherever in the experiment they live."""
+        """A copy with fields changed by name, wherever in the experiment they live.
+
+        Raises DualsegError for an unknown name, and for another data set, profile or preset: the
+        other fields follow from them, so that is a new `Experiment.default`.
+        """
+        for name in ("dataset", "profile", "preset"):
+            if changes.get(name, getattr(self, name)) != getattr(self, name):
+                raise DualsegError(
+                    f"{name}: expected {getattr(self, name)!r} as in this experiment, found "
+                    f"{changes[name]!r}; other settings follow from it, so start from "
+                    f"Experiment.default(..., {name}={changes[name]!r})."
+                )
         own, train, loss = {}, {}, {}
         for name, value in changes.items():
             if name in _field_names(self.train):
@@ -304,7 +309,7 @@ class Experiment:
     def from_flat(cls, values: dict[str, Any]) -> Experiment:
         """The inverse of `flat`."""
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}  # JSON
-        return cls.default(values["dataset"], values["profile"]).replace(**values)
+        return cls.default(values["dataset"], values["profile"], values["preset"]).replace(**values)
 
 
 def _field_names(part: Any) -> set[str]:

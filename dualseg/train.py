@@ -157,18 +157,20 @@ class _Step:
     terms: dict[str, Tensor]
     ids: tuple[str, ...]
 
-    def read(self) -> dict[str, float]:
+    def read(self) -> dict[str, float | None]:
         """The log line. Raises DualsegError where a term is not finite."""
         values = torch.stack([t.detach() for t in self.terms.values()]).tolist()
-        terms = dict(zip(self.terms, values, strict=True))
+        terms: dict[str, float | None] = dict(zip(self.terms, values, strict=True))
         for name, value in terms.items():
-            if not math.isfinite(value):
+            if not math.isfinite(value) and name not in self.weights:
+                terms[name] = None  # a measurement without anything to measure; JSON has no NaN
+            elif not math.isfinite(value):
                 raise DualsegError(
                     f"step {self.number}: the loss term {name!r} is {value} for the cases "
                     f"{', '.join(self.ids)}; look at these volumes, or lower --learning-rate. The "
                     "last checkpoint is from before this step."
                 )
-        total = sum(self.weights[name] * value for name, value in terms.items())
+        total = sum(weight * terms[name] for name, weight in self.weights.items())
         return {"step": self.number, "learning_rate": self.learning_rate, "loss": total, **terms}
 
 
@@ -236,7 +238,7 @@ class _Training:
         terms = self.method.loss(batch, progress)
         weights = self.method.weights(progress)
         self.optimizer.zero_grad()
-        sum(weights[name] * term for name, term in terms.items()).backward()
+        sum(weight * terms[name] for name, weight in weights.items()).backward()
         self.optimizer.step()
         self.method.after_step(progress)
         return _Step(progress.step + 1, rate, weights, terms, batch.ids)

@@ -1,6 +1,28 @@
 """The paper's losses, one module a section; every function takes just the samples it is about."""
 
+from .consistency import consistency_loss, disagreement_mask
+from .contrast import class_prototypes, contrast_weight, prototype_contrast, reliable_mask
 from .cross_pseudo import cross_pseudo_loss
+from .entropy import confident_mask, entropy_bits, entropy_filtered_loss, entropy_threshold
+from .released import cosine_consistency
 from .supervised import soft_dice_loss, supervised_loss
+from .uncertainty import kl_divergence, uncertainty_loss
 
-__all__ = ["cross_pseudo_loss", "soft_dice_loss", "supervised_loss"]
+__all__ = [
+    "class_prototypes",
+    "confident_mask",
+    "consistency_loss",
+    "contrast_weight",
+    "cosine_consistency",
+    "cross_pseudo_loss",
+    "disagreement_mask",
+    "entropy_bits",
+    "entropy_filtered_loss",
+    "entropy_threshold",
+    "kl_divergence",
+    "prototype_contrast",
+    "reliable_mask",
+    "soft_dice_loss",
+    "supervised_loss",
+    "uncertainty_loss",
+]

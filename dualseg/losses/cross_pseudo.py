@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from .inputs import lift, require_logits
+
 
 def cross_pseudo_loss(logits_a: Tensor, logits_b: Tensor) -> Tensor:
     r"""Each network learns the other's hard label: CE(A, argmax B) + CE(B, argmax A).
@@ -13,8 +15,9 @@ def cross_pseudo_loss(logits_a: Tensor, logits_b: Tensor) -> Tensor:
     constants: no gradient flows through them. The paper's text also thresholds the pseudo-label at
     0.6; eq. 7, followed here, does not.
 
-    Shapes: logits (B, C, X, Y, Z) of the same unlabeled samples -> scalar.
+    Shapes: logits (B, C, X, Y, Z) of the same unlabeled samples, any C >= 2 -> scalar.
     """
-    logits_a, logits_b = logits_a.float(), logits_b.float()
+    require_logits(logits_a=logits_a, logits_b=logits_b)
+    logits_a, logits_b = lift(logits_a), lift(logits_b)
     label_a, label_b = logits_a.detach().argmax(1), logits_b.detach().argmax(1)
     return F.cross_entropy(logits_a, label_b) + F.cross_entropy(logits_b, label_a)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from .inputs import lift, require_logits, require_voxels
+
 SMOOTH = 1e-5
 
 
@@ -17,7 +19,8 @@ def soft_dice_loss(foreground_prob: Tensor, target: Tensor) -> Tensor:
     Shapes: foreground_prob (B, X, Y, Z) in [0, 1], target (B, X, Y, Z) of 0 and 1 -> scalar. Both
     empty gives 0.
     """
-    prob, target = foreground_prob.float(), target.to(foreground_prob.device).float()
+    prob = lift(foreground_prob)
+    target = target.to(prob)
     overlap = (prob * target).sum()
     size = prob.square().sum() + target.square().sum()
     return 1 - (2 * overlap + SMOOTH) / (size + SMOOTH)
@@ -28,9 +31,12 @@ def supervised_loss(logits: Tensor, target: Tensor) -> Tensor:
 
     With more than two classes the Dice term is the mean over the foreground classes.
 
-    Shapes: logits (B, C, X, Y, Z), target (B, X, Y, Z) int64 class numbers -> scalar.
+    Shapes: logits (B, C, X, Y, Z), target (B, X, Y, Z) int64 class numbers -> scalar. Raises
+    DualsegError for shapes that do not belong together.
     """
-    logits = logits.float()
+    require_logits(logits=logits)
+    require_voxels(logits, target=target)
+    logits = lift(logits)
     prob = logits.softmax(1)
     classes = range(1, logits.shape[1])
     dice = sum(soft_dice_loss(prob[:, c], target == c) for c in classes) / len(classes)

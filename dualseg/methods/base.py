@@ -23,7 +23,11 @@ class Method(nn.Module):
     """Whether a batch holds unlabeled samples after the labeled ones."""
 
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """The named terms of the loss, unweighted scalars."""
+        """The named terms of the loss, unweighted scalars.
+
+        A name without a weight is a measurement: it is logged (NaN: nothing to measure), and is no
+        part of the loss.
+        """
         raise NotImplementedError
 
     def weights(self, progress: Progress) -> dict[str, float]:

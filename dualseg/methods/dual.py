@@ -1,19 +1,37 @@
-"""The paper's method: two networks that teach each other on unlabeled volumes."""
+"""The paper's method: two networks that teach each other on unlabeled volumes (eq. 1)."""
 
 from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from ..config import DatasetSpec, Experiment, Progress
-from ..losses import cross_pseudo_loss, supervised_loss
+from ..loss_config import LossConfig
+from ..losses import (
+    class_prototypes,
+    consistency_loss,
+    contrast_weight,
+    cosine_consistency,
+    cross_pseudo_loss,
+    disagreement_mask,
+    entropy_bits,
+    entropy_filtered_loss,
+    entropy_threshold,
+    prototype_contrast,
+    supervised_loss,
+    uncertainty_loss,
+)
+from ..losses.contrast import agree_below
+from ..losses.entropy import keep_below
+from ..networks import NetworkOutput
 from ..sampling import Batch
 from .base import TwoNetworks
 
 
 class Dual(TwoNetworks):
-    """Supervised loss on the labeled samples, cross pseudo supervision on the unlabeled ones.
+    """Supervised and consistency loss on the labeled samples, four ways to teach on the others.
 
     One forward pass over both kinds of samples together, so batch normalisation sees both.
     """
@@ -22,21 +40,151 @@ class Dual(TwoNetworks):
 
     def __init__(self, experiment: Experiment, spec: DatasetSpec):
         super().__init__(experiment, spec)
-        self.ramp_up = experiment.loss.ramp_up
+        self.choices = experiment.loss
 
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        out_a, out_b = self(batch.image)
-        labeled, unlabeled = slice(None, batch.labeled), slice(batch.labeled, None)
-        return {
-            "supervised_a": supervised_loss(out_a.logits[labeled], batch.label),
-            "supervised_b": supervised_loss(out_b.logits[labeled], batch.label),
-            "cross_pseudo": cross_pseudo_loss(out_a.logits[unlabeled], out_b.logits[unlabeled]),
-        }
+        return dual_terms(*self(batch.image), batch.label, self.choices)
 
     def weights(self, progress: Progress) -> dict[str, float]:
-        return {"supervised_a": 1.0, "supervised_b": 1.0, "cross_pseudo": self._rise(progress)}
+        return dual_weights(self.choices, progress)
 
-    def _rise(self, progress: Progress) -> float:
-        if progress.fraction >= self.ramp_up:
-            return 1.0
-        return math.exp(-5 * (1 - progress.fraction / self.ramp_up) ** 2)
+
+def dual_weights(choices: LossConfig, progress: Progress) -> dict[str, float]:
+    """The weight of each term of eq. 1 now; a term that is switched off is not there."""
+    rise = _ramp(progress.fraction, choices.ramp_up)
+    contrast = choices.weight_contrast * contrast_weight(progress, choices.contrast_schedule)
+    weights = {
+        "supervised_a": 1.0,
+        "supervised_b": 1.0,
+        "consistency_a": choices.alpha,
+        "consistency_b": choices.alpha,
+        "cross_pseudo": rise * choices.weight_cross_pseudo,
+        "entropy_filtered_a": rise * choices.weight_entropy_filtered,
+        "entropy_filtered_b": rise * choices.weight_entropy_filtered,
+        "uncertainty_a": rise * choices.weight_uncertainty,
+        "uncertainty_b": rise * choices.weight_uncertainty,
+        # Each network's own contrast; the paper's one term is taken as their mean.
+        "contrast_a": rise * contrast / 2,
+        "contrast_b": rise * contrast / 2,
+        "cosine": rise * choices.weight_cosine,
+    }
+    if choices.uncertainty_direction == "b_to_a":
+        del weights["uncertainty_b"]
+    return {name: weight for name, weight in weights.items() if weight > 0}
+
+
+def _ramp(t: float, length: float) -> float:
+    return 1.0 if t >= length else math.exp(-5 * (1 - t / length) ** 2)
+
+
+def dual_terms(
+    out_a: NetworkOutput, out_b: NetworkOutput, label: Tensor, choices: LossConfig
+) -> dict[str, Tensor]:
+    """The terms of eq. 1, unweighted, and measurements of how they came about.
+
+    The outputs are of labeled samples first, as many as `label` (L, X, Y, Z) has, then of unlabeled
+    ones. Measurements (constants, no part of the loss): `disagreement`, the share of voxels where
+    the networks differ; `kept` by the entropy filter; `reliable` for the prototypes;
+    `missing_prototypes`, how many classes have none; `prototype_distance` d(c_f, c_b), NaN where
+    one is missing. All five are of the samples that the terms without ground truth see.
+    """
+    known = slice(None, len(label))
+    seen = slice(None) if choices.samples == "all" else slice(len(label), None)
+    a, b = (NetworkOutput(out.logits[seen], out.features[seen]) for out in (out_a, out_b))
+    terms = {
+        "supervised_a": supervised_loss(out_a.logits[known], label),
+        "supervised_b": supervised_loss(out_b.logits[known], label),
+    }
+    if choices.alpha:
+        terms |= _consistency(out_a.logits[known], out_b.logits[known], label, choices)
+    if choices.weight_cross_pseudo:
+        terms["cross_pseudo"] = cross_pseudo_loss(a.logits, b.logits)
+    if choices.weight_uncertainty:
+        terms |= _uncertainty(a.logits, b.logits, choices)
+    if choices.weight_cosine:
+        terms["cosine"] = cosine_consistency(a.logits.softmax(1), b.logits.softmax(1))
+    label_a, label_b = a.logits.detach().argmax(1), b.logits.detach().argmax(1)
+    terms["disagreement"] = (label_a != label_b).float().mean()
+    if choices.weight_entropy_filtered or choices.weight_contrast:
+        # Entropies and thresholds serve both terms: computed once a step.
+        entropies = [entropy_bits(out.logits.detach().softmax(1)) for out in (a, b)]
+        thresholds = [entropy_threshold(entropy, choices.gamma) for entropy in entropies]
+        if choices.weight_entropy_filtered:
+            keep = keep_below(*entropies, *thresholds, choices.filter_combine)
+            own, other = (label_a, label_b), (label_b, label_a)
+            targets = own if choices.filter_label == "own" else other
+            terms["entropy_filtered_a"] = entropy_filtered_loss(a.logits, targets[0], keep)
+            terms["entropy_filtered_b"] = entropy_filtered_loss(b.logits, targets[1], keep)
+            terms["kept"] = keep.float().mean()
+        if choices.weight_contrast:
+            reliable = agree_below(label_a == label_b, *entropies, *thresholds)
+            terms |= _contrast(a, b, label_a, reliable, choices)
+    return terms
+
+
+def _consistency(
+    logits_a: Tensor, logits_b: Tensor, label: Tensor, choices: LossConfig
+) -> dict[str, Tensor]:
+    """Eq. 6 for each network; with more classes the mean over them, each against the rest."""
+    prob_a, prob_b = logits_a.softmax(1), logits_b.softmax(1)
+    classes = range(1, prob_a.shape[1])
+    losses = []
+    for c in classes:
+        pair = [torch.stack([1 - prob[:, c], prob[:, c]], 1) for prob in (prob_a, prob_b)]
+        mask = disagreement_mask(*pair, choices.mask_threshold, choices.mask_combine)
+        losses.append(
+            [
+                consistency_loss(prob[:, c], label == c, mask, choices.consistency_distance)
+                for prob in (prob_a, prob_b)
+            ]
+        )
+    loss_a, loss_b = (sum(each) / len(classes) for each in zip(*losses, strict=True))
+    return {"consistency_a": loss_a, "consistency_b": loss_b}
+
+
+def _uncertainty(logits_a: Tensor, logits_b: Tensor, choices: LossConfig) -> dict[str, Tensor]:
+    """Eq. 14 for each network that learns: "uncertainty_a" is A's, with B as its teacher."""
+
+    def term(student: Tensor, teacher: Tensor) -> Tensor:
+        return uncertainty_loss(
+            student,
+            teacher,
+            choices.temperature,
+            choices.uncertainty_target,
+            choices.uncertainty_detach_weight,
+        )
+
+    terms = {"uncertainty_a": term(logits_a, logits_b)}
+    if choices.uncertainty_direction == "both":
+        terms["uncertainty_b"] = term(logits_b, logits_a)
+    return terms
+
+
+def _contrast(
+    a: NetworkOutput, b: NetworkOutput, label: Tensor, reliable: Tensor, choices: LossConfig
+) -> dict[str, Tensor]:
+    """Eq. 20 in each network's own feature space, with A's classes (eq. 18), and measurements."""
+    classes = a.logits.shape[1]
+    terms, distances = {}, []
+    for name, features in (("contrast_a", a.features), ("contrast_b", b.features)):
+        terms[name] = prototype_contrast(
+            features,
+            label,
+            reliable,
+            choices.contrast_third_term,
+            choices.contrast_reduction,
+            choices.contrast_normalise,
+            classes,
+            choices.contrast_detach_prototypes,
+        )
+        with torch.no_grad():
+            prototypes, exists = class_prototypes(features, label, reliable, classes)
+            if choices.contrast_normalise:
+                prototypes = torch.nn.functional.normalize(prototypes, dim=1)
+            distance = (prototypes[1:] - prototypes[0]).norm(dim=1)
+            distances.append(torch.where(exists[1:] & exists[0], distance, torch.nan).mean())
+    return terms | {
+        "reliable": reliable.float().mean(),
+        "missing_prototypes": (~exists).sum().float(),
+        "prototype_distance": torch.stack(distances).mean(),
+    }
