@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,14 @@ from matplotlib.figure import Figure
 
 from .plotting import ROLES, WIDTH, styles
 
+# What a panel's vertical axis means, where it is no loss: the measurements of the method "dual".
+UNITS = {
+    "disagreement": "share of voxels",
+    "kept": "share of voxels",
+    "reliable": "share of voxels",
+    "missing_prototypes": "classes",
+    "prototype_distance": "distance (no unit)",
+}
 SCORES = {"dice": "Dice (%), higher is better", "hd95": "95HD (voxel), lower is better"}
 
 
@@ -28,7 +37,7 @@ def _series(log: Sequence[dict], term: str) -> np.ndarray:
 def plot_curves(log: Sequence[dict], terms: Sequence[str], smooth: int | None = None) -> Figure:
     """Learning curves of a run: thin as logged, thick the moving average over `smooth` lines.
 
-    A log line holds "step", values by term and perhaps "learning_rate", which gets a small panel.
+    A log line holds "step", values by term and perhaps "learning_rate", which gets a panel.
     Terms that differ only in a last "_a" or "_b" share a panel. `smooth` None: a thirtieth of the
     log. Raises ValueError for no terms, a term that no line holds or a `smooth` below 1.
     """
@@ -43,9 +52,14 @@ def plot_curves(log: Sequence[dict], terms: Sequence[str], smooth: int | None = 
         panel, role = (stem, last.upper()) if last in ("a", "b") else (term, term)
         panels.setdefault(panel, {})[term] = role
     rates = _series(log, "learning_rate")
-    ratios = [2] * len(panels) + [1] * bool(rates.size)
-    figure = Figure(figsize=(WIDTH, 1 + sum(ratios)), layout="constrained")
-    axes = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    count = len(panels) + bool(rates.size)
+    columns = 1 if count <= 4 else 2
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(WIDTH, 1 + 2 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    axes = list(grid.flat)[:count]
+    for axis in list(grid.flat)[count:]:
+        axis.remove()
     for axis, (panel, roles) in zip(axes, panels.items(), strict=False):
         for term, role in roles.items():
             steps, values = series[term]
@@ -53,12 +67,15 @@ def plot_curves(log: Sequence[dict], terms: Sequence[str], smooth: int | None = 
             axis.plot(steps, values, color=style["color"], lw=0.5, alpha=0.35)
             axis.plot(steps, moving_average(values, smooth), label=role, zorder=3, **style)
         axis.set_title(panel, loc="left", fontsize=11)
-        axis.set_ylabel("loss (no unit)")
-        axis.legend(loc="upper right", handlelength=4)
+        axis.set_ylabel(UNITS.get(panel, "loss (no unit)"))
+        if len(roles) > 1:
+            axis.legend(loc="upper right", handlelength=4)
     if rates.size:
         axes[-1].semilogy(*rates, color="black", lw=1.2)
         axes[-1].set_ylabel("learning rate")
-    axes[-1].set_xlabel("training step")
+    for axis in axes[-columns:]:
+        axis.set_xlabel("training step")
+        axis.tick_params(labelbottom=True)
     figure.supxlabel(f"thin: as logged; thick: mean of {smooth} logged values", fontsize=9)
     return figure
 

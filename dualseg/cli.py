@@ -11,6 +11,7 @@ from tyro.extras import SubcommandApp
 
 from .config import SPECS, Experiment
 from .errors import DualsegError
+from .text import columns
 
 DESCRIPTION = (
     "Dual-network semi-supervised 3D medical image segmentation. Not for clinical use. "
@@ -26,7 +27,7 @@ def info() -> None:
     from .environment import report
 
     rows, good = report()
-    _print_rows(rows)
+    print(columns(rows))
     if not good:
         raise DualsegError(
             "something is missing or too old: in the project's folder, run "
@@ -183,6 +184,55 @@ def networks() -> None:
     print(complexity_table())
 
 
+def explain(preset: str = "paper", dataset: str = "la", at: float = 0.0) -> None:
+    """The losses of "dual": equations, weights over training, gradients, where the sources differ.
+
+    Example: dualseg explain --preset released
+
+    Args:
+        preset: "paper", "released", "improved", or a row of Table 4 (listed at the end).
+        dataset: "la", "pancreas", "brats2019" or "phantom": alpha and gamma depend on it.
+        at: The t = step / steps of the column "now".
+    """
+    from .explain import explain as explanation
+
+    print(explanation(preset, dataset, at))
+
+
+def gradients(preset: str = "paper", dataset: str = "la") -> None:
+    """Which network learns from which term, found by autograd; beside it the released program.
+
+    Example: dualseg gradients --preset released
+
+    Args:
+        preset: As for `dualseg explain`.
+        dataset: As for `dualseg explain`.
+    """
+    from .explain import explain_gradients
+
+    print(explain_gradients(preset, dataset))
+
+
+def paper(table: Positional[str] = "", dataset: str | None = None) -> None:
+    """The paper's tables as numbers, with remarks where its text says something else.
+
+    Example: dualseg paper comparison --dataset la
+
+    Args:
+        table: Name of a table; without it, the tables are listed.
+        dataset: Rows of one data set: "la", "pancreas" or "brats2019".
+    """
+    from .paper import TABLES, paper_remarks, paper_table
+
+    if not table:
+        print(columns(list(TABLES.items())))
+        return
+    rows = paper_table(table, dataset)
+    shown = ([f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows)
+    print(columns([list(rows[0]), *shown]))
+    print("\nRemarks:", *paper_remarks(table), sep="\n- ")
+
+
 def data_list() -> None:
     """The data sets, their splits, and where the files come from.
 
@@ -212,7 +262,7 @@ def data_check(dataset: Positional[str], root: Path | None = None) -> None:
     from .datasets import check, open_dataset
 
     rows, problems = check(dataset, root)
-    _print_rows(rows)
+    print(columns(rows))
     for problem in problems:
         print(f"problem: {problem}")
     if problems:
@@ -318,7 +368,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _app(argv: Sequence[str]) -> SubcommandApp:
     app = SubcommandApp()
-    for command in (info, demo, _train_with_defaults(argv), evaluate, predict, networks):
+    for command in (info, demo, _train_with_defaults(argv), evaluate, predict):
+        app.command(command)
+    for command in (explain, gradients, networks, paper):
         app.command(command)
     data = SubcommandApp()
     data.command(data_list, name="list")
@@ -330,10 +382,3 @@ def _app(argv: Sequence[str]) -> SubcommandApp:
     records.command(records_plot, name="plot")
     app.command(records, name="records", help="Records of runs: publish, table, plot.")
     return app
-
-
-def _print_rows(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())

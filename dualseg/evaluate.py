@@ -105,7 +105,9 @@ def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list
     log = run.log()
     if not log:  # the numbers stand without it
         return paths[:2]
-    terms = [name for name in log[0] if name not in ("step", "learning_rate")]
+    # A measurement may never have had anything to measure.
+    terms = [name for name in log[0] if any(line[name] is not None for line in log)]
+    terms = [name for name in terms if name not in ("step", "learning_rate")]
     save(
         plot_curves(log, terms),
         paths[2],

@@ -25,6 +25,7 @@ CHOICES = {
     "contrast_schedule": ("rise", "fall"),
     "samples": ("unlabeled", "all"),
 }
+SWITCHES = ("uncertainty_detach_weight", "contrast_normalise", "contrast_detach_prototypes")
 WEIGHTS = (
     "alpha",
     "weight_cross_pseudo",
@@ -91,6 +92,13 @@ class LossConfig:
     """What the terms without ground truth see; section 3.3 names both, eqs. 7-20 u [10]."""
     ramp_up: float = 0.0
     """Part of the training over which these terms rise as exp(-5 (1 - t)^2) (paper: none)."""
+
+    def __new__(cls, *_: Any, **choices: Any) -> LossConfig:
+        # Before the generated __init__, whose TypeError would not name the choices there are.
+        known = {field.name for field in dataclasses.fields(cls)}
+        for name in choices:
+            require_one_of("choice of the losses", name, known)
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .config import Experiment
+from .config import dataset_spec
 from .errors import DualsegError
 from .files import write_atomically
+from .loss_config import preset_losses
 from .metrics import summarize
 from .runs import Run, read_json, write_json
+from .text import columns
 
 PUBLISHED = Path("figures") / "records"
 
@@ -95,12 +98,7 @@ def table(records: Iterable[dict[str, Any]], markdown: bool = False) -> str:
     if markdown:
         lines.insert(1, ["---"] * len(header))
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = (
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        for line in lines
-    )
-    return "\n".join(line.rstrip() for line in padded)
+    return columns(lines)
 
 
 def _row(record: dict[str, Any]) -> dict[str, str]:
@@ -111,6 +109,7 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
         "labels": str(config["labeled"]),
         "profile": config["profile"] + _changes_mark(config),
         "method": config["method"],
+        "losses": _losses(config),
         "seed": str(config["seed"]),
         "Dice %": _with_error(record, "dice"),
         "Jaccard %": _with_error(record, "jaccard"),
@@ -123,11 +122,18 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
 
 
 def _changes_mark(config: dict[str, Any]) -> str:
-    """A star where a setting differs from what data set and profile stand for."""
-    usual = Experiment.default(config["dataset"], config["profile"]).flat()
-    own = ("root", "method", "labeled", "validation", "seed")  # have columns, or change no size
-    as_usual = all(_plain(config[n]) == _plain(v) for n, v in usual.items() if n not in own)
-    return "" if as_usual else "*"
+    """A star where a size differs from what data set and profile stand for."""
+    usual = asdict(dataset_spec(config["dataset"]).profiles[config["profile"]])
+    return "" if all(_plain(config[n]) == _plain(v) for n, v in usual.items()) else "*"
+
+
+def _losses(config: dict[str, Any]) -> str:
+    """The preset of the method's losses, and every choice that differs from it."""
+    if config["method"] != "dual" or "preset" not in config:
+        return ""
+    usual = asdict(preset_losses(config["preset"], config["dataset"]))
+    changed = [f"{name} {config[name]}" for name, v in usual.items() if config.get(name, v) != v]
+    return ", ".join([config["preset"], *changed])
 
 
 def _plain(value: Any) -> Any:

@@ -55,7 +55,10 @@ def run(capsys, *words) -> tuple[int, str, str]:
         "train",
         "evaluate",
         "predict",
+        "explain",
+        "gradients",
         "networks",
+        "paper",
         "data list",
         "data check",
         "records publish",
@@ -154,7 +157,7 @@ def test_train_evaluate_predict_publish(capsys, la_root, tmp_path):
     records = tmp_path / "records"
     assert run(capsys, "records", "publish", out, "--to", records)[0] == 0
     status, text, _ = run(capsys, "records", "table", "--folder", records, "--markdown")
-    assert "| first | la | 2 | smoke* | dual | 0 |" in text
+    assert "| first | la | 2 | smoke* | dual | paper | 0 |" in text
     picture = tmp_path / "scores.png"
     status, text, _ = run(capsys, "records", "plot", "--folder", records, "--out", picture)
     assert (status, picture.is_file()) == (0, True)
@@ -170,7 +173,7 @@ def test_demo_on_the_phantom(capsys, tmp_path, monkeypatch):
     status, out, _ = run(capsys, "demo", "--profile", "smoke", "--out", tmp_path / "demo")
     assert status == 0
     lines = out.splitlines()
-    assert lines[0].split()[:6] == ["run", "data", "labels", "profile", "method", "seed"]
+    assert lines[0].split()[:6] == ["run", "data", "labels", "profile", "method", "losses"]
     assert [line.split()[4] for line in lines[1:3]] == ["supervised", "dual"]
     for method in ("supervised", "dual"):
         assert (tmp_path / "demo" / f"phantom_{method}_smoke" / "record.json").is_file()
@@ -194,6 +197,12 @@ WRONG = {
     "odd patch": (["train", "--patch", "0", "9", "9"], "patch: expected three positive whole"),
     "no rate": (["train", "--learning-rate", "0"], "learning_rate: expected a positive number"),
     "ramp": (["train", "--ramp-up", "2"], "ramp_up: expected a number from 0 to 1"),
+    "no preset": (["train", "--preset", "best"], "preset: expected one of cce, cps"),
+    "no preset to explain": (["explain", "--preset", "best"], "preset: expected one of cce, cps"),
+    "no data set": (["gradients", "--dataset", "moon"], "dataset: expected one of brats2019, la"),
+    "no such time": (["explain", "--at", "2"], "at: expected t from 0 to 1, found 2"),
+    "no table": (["paper", "table9"], "table: expected one of ablation_components"),
+    "not in table": (["paper", "comparison", "--dataset", "phantom"], "dataset: expected one of"),
     "no run": (["evaluate", "nowhere"], "nowhere: expected the folder of a run"),
     "no run to publish": (["records", "publish", "nowhere"], "expected the folder of a run"),
 }
@@ -216,7 +225,7 @@ def test_interrupt_says_how_to_go_on(capsys, monkeypatch):
     def stop(rows):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_print_rows", stop)
+    monkeypatch.setattr(cli, "columns", stop)
     status, _, err = run(capsys, "info")
     assert status == 130
     assert "--resume goes on" in err

@@ -6,6 +6,7 @@ import pytest
 
 from dualseg.config import PROFILES, SPECS, Experiment, TrainConfig
 from dualseg.errors import DualsegError
+from dualseg.loss_config import LossConfig
 
 
 @pytest.mark.parametrize("dataset", SPECS)
@@ -40,8 +41,10 @@ def test_changes_go_where_they_belong():
     assert (experiment.seed, experiment.train.iterations, experiment.loss.ramp_up) == (3, 7, 0.5)
 
 
-def test_flat_survives_json():
-    experiment = Experiment.default("la", "lesson", seed=3, patch=(32, 16, 16), stride=(8, 8, 8))
+@pytest.mark.parametrize("preset", ["paper", "released"])
+def test_flat_survives_json(preset):
+    sizes = {"patch": (32, 16, 16), "stride": (8, 8, 8)}
+    experiment = Experiment.default("la", "lesson", preset, seed=3, gamma=90.0, **sizes)
     assert Experiment.from_flat(json.loads(json.dumps(experiment.flat()))) == experiment
 
 
@@ -58,8 +61,42 @@ def test_flat_survives_json():
         ({"weight_decay": -1.0}, "weight_decay: expected zero or more"),
         ({"validation": -1}, "validation: expected a whole number of at least 0"),
         ({"train": None}, "unknown setting 'train'"),
+        ({"gama": 70}, "unknown setting 'gama': expected one of .*gamma"),
+        ({"gamma": 101}, "gamma: expected a number from 0 to 100, found 101"),
+        ({"gamma": float("nan")}, "gamma: expected a number from 0 to 100, found nan"),
+        ({"gamma": "70"}, "gamma: expected a number from 0 to 100, found '70'"),
+        ({"mask_threshold": -0.1}, "mask_threshold: expected a number from 0 to 1, found -0.1"),
+        ({"ramp_up": 1.5}, "ramp_up: expected a number from 0 to 1, found 1.5"),
+        ({"temperature": 0}, "temperature: expected a number above 0, found 0"),
+        ({"alpha": -0.5}, "alpha: expected a number of at least 0, found -0.5"),
+        ({"weight_contrast": float("inf")}, "weight_contrast: expected a number of at least 0"),
+        ({"mask_combine": "and"}, "mask_combine: expected one of or, xor, found 'and'"),
+        ({"consistency_distance": "l1"}, "consistency_distance: expected one of kl, mse"),
+        ({"filter_label": "union"}, "filter_label: expected one of other, own"),
+        ({"filter_combine": "xor"}, "filter_combine: expected one of and, or"),
+        ({"uncertainty_target": "firm"}, "uncertainty_target: expected one of hard, soft"),
+        ({"uncertainty_direction": "a_to_b"}, "uncertainty_direction: expected one of b_to_a"),
+        ({"contrast_third_term": "push"}, "contrast_third_term: expected one of attract, none"),
+        ({"contrast_reduction": "max"}, "contrast_reduction: expected one of mean, sum"),
+        ({"contrast_schedule": "flat"}, "contrast_schedule: expected one of fall, rise"),
+        ({"samples": "labeled"}, "samples: expected one of all, unlabeled"),
+        ({"contrast_normalise": "no"}, "contrast_normalise: expected True or False, found 'no'"),
+        ({"preset": "best"}, "preset: expected one of cce, cps, .*found 'best'"),
     ],
 )
 def test_impossible_values_are_refused(changes, sentence):
     with pytest.raises(DualsegError, match=sentence):
         Experiment.default("la", "lesson", **changes)
+
+
+def test_what_other_settings_follow_from_is_not_replaced():
+    experiment = Experiment.default("la", "lesson")
+    for name, value in (("preset", "released"), ("profile", "full"), ("dataset", "phantom")):
+        with pytest.raises(DualsegError, match=f"{name}: expected .*start from Experiment.default"):
+            experiment.replace(**{name: value})
+
+
+def test_unknown_loss_choices_are_refused_by_name():
+    sentence = "choice of the losses: expected one of alpha, .*gamma.*, found 'gama'"
+    with pytest.raises(DualsegError, match=sentence):
+        LossConfig(gama=70)

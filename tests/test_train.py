@@ -15,12 +15,11 @@ from conftest import TRAIN, ball_case, write_la_case
 
 import dualseg.files
 from dualseg import train as training
-from dualseg.config import Experiment, Progress, TrainConfig, dataset_spec
+from dualseg.config import Progress, TrainConfig, dataset_spec
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
 from dualseg.methods import METHODS, build_method
 from dualseg.runs import Run, load_optimizer, read_checkpoint, write_checkpoint
-from dualseg.sampling import Batch
 from dualseg.train import Interrupted, fit
 
 
@@ -391,39 +390,6 @@ def test_polynomial_learning_rate():
     config = TrainConfig(schedule="poly")
     assert config.learning_rate_at(Progress(0, 20000)) == pytest.approx(0.01)
     assert config.learning_rate_at(Progress(10000, 20000)) == pytest.approx(0.01 * 0.5**0.9)
-
-
-def test_ramp_up_of_the_unlabeled_term():
-    spec = dataset_spec("phantom")
-    smoke = Experiment.default("phantom", "smoke", filters=2)
-    assert build_method(smoke, spec).weights(Progress(0, 10))["cross_pseudo"] == 1.0
-    ramped = build_method(smoke.replace(ramp_up=0.4), spec)
-    values = [ramped.weights(Progress(step, 10))["cross_pseudo"] for step in (0, 2, 4, 9)]
-    assert values == pytest.approx([np.exp(-5), np.exp(-1.25), 1, 1])
-
-
-def test_who_gets_which_gradient():
-    """Term by term: does it reach the parameters of A, of B?"""
-    method = build_method(
-        Experiment.default("phantom", "smoke", filters=2), dataset_spec("phantom")
-    )
-    torch.manual_seed(0)
-    batch = Batch(
-        torch.randn(4, 1, 32, 32, 32), torch.randint(0, 2, (2, 32, 32, 32)), tuple("abcd")
-    )
-    reached = {}
-    for name in method.weights(Progress(0, 1)):
-        method.zero_grad()
-        method.loss(batch, Progress(0, 1))[name].backward()
-        reached[name] = tuple(
-            any(p.grad is not None and p.grad.abs().max() > 0 for p in part.parameters())
-            for part in (method.a, method.b)
-        )
-    assert reached == {
-        "supervised_a": (True, False),
-        "supervised_b": (False, True),
-        "cross_pseudo": (True, True),
-    }
 
 
 def test_records_are_strict_json(small, tmp_path):

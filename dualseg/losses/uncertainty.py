@@ -1,4 +1,4 @@
-"""Uncertainty-weighted supervision: trust a teacher less where it differs (section 3.3, eqs. 13-15)."""
+"""Uncertainty-weighted supervision: less trust where networks differ (section 3.3, eqs. 13-15)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def uncertainty_loss(
     $L_p$ is the cross-entropy of the student against the teacher: "soft", softmax(logits / T_p) as
     in eq. 13 (the temperature is on the teacher here and nowhere else); "hard", the teacher's
     argmax as in the released code, on which no temperature acts. `detach_weight` makes $e^{-D}$ a
-    constant; in print it is not, so that where $e^{-D} L_p > 1$ the loss falls as the networks part.
+    constant; in print it is not, so where $e^{-D} L_p > 1$ the loss falls as the networks part.
 
     Shapes: logits (B, C, X, Y, Z), any C >= 2 -> scalar. No gradient reaches the teacher.
     """
