@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .plotting import ROLES, WIDTH, styles
+from .records import losses_of
 
 # What a panel's vertical axis means, where it is no loss: the measurements of the method "dual".
 UNITS = {
@@ -83,13 +84,16 @@ def plot_curves(log: Sequence[dict], terms: Sequence[str], smooth: int | None = 
 def plot_comparison(records: Sequence[dict]) -> Figure:
     """Dice and 95HD of every test case, run by run, with each run's mean and standard error.
 
-    A record holds "config" (method, seed), "cases" (results of `compare_masks`), "mean" and
-    "standard_error". None and NaN are left out. Raises ValueError for no records.
+    A run is named by its method, or by the preset of its losses. A record holds "config", "cases"
+    (results of `compare_masks`), "mean" and "standard_error". None and NaN are left out. Raises
+    ValueError for no records.
     """
     if not records:
         raise ValueError("plot_comparison needs at least one record, found none.")
-    look = styles(record["config"]["method"] for record in records)
-    longest = max(13, *map(len, look))  # letters of a label; 13 are in "0 of 20 empty"
+    labels = [losses_of(record["config"]) or record["config"]["method"] for record in records]
+    look = styles(labels)
+    words = [label.replace(",", "").split() for label in labels]
+    longest = max(13, *(len(w) for ws in words for w in ws))  # 13 are in "0 of 20 empty"
     size = min(10, 1000 / (longest * len(records)))  # points, so that labels do not overlap
     figure = Figure(figsize=(WIDTH, 7.5), layout="constrained")
     axes = figure.subplots(len(SCORES), 1, sharex=True)
@@ -100,7 +104,7 @@ def plot_comparison(records: Sequence[dict]) -> Figure:
             values = np.array([case[key] for case in record["cases"]], dtype=float)
             # Spread by the golden ratio: a case has the same place in every run.
             spread = np.arange(len(values)) * 0.618 % 1 * 0.5 - 0.25
-            colour = look[record["config"]["method"]]["color"]
+            colour = look[labels[x]]["color"]
             axis.plot(x + spread, values, "o", mfc="none", mec=colour, gid="cases")
             mean, error = np.array([record[k][key] for k in ("mean", "standard_error")], float)
             axis.plot([x - 0.35, x + 0.35], [mean, mean], color="black", lw=2, gid="mean")
@@ -108,9 +112,9 @@ def plot_comparison(records: Sequence[dict]) -> Figure:
             note = " ± ".join(f"{v:.1f}" for v in (mean, error) if np.isfinite(v)) or "none"
             axis.text(x, 1.02, note, size=size, ha="center", transform=axis.get_xaxis_transform())
     names = []
-    for record in records:
+    for lines, record in zip(words, records, strict=True):
         empty = f"{sum(bool(c['empty']) for c in record['cases'])} of {len(record['cases'])} empty"
-        names.append("{method},\nseed {seed}\n".format(**record["config"]) + empty)
+        names.append("\n".join([*lines, f"seed {record['config']['seed']}", empty]))
     axes[-1].set_xticks(range(len(records)), names, size=size)
     figure.supxlabel("dot: a test case; bar: mean; whisker: standard error of cases", fontsize=9)
     return figure

@@ -36,7 +36,7 @@ def info() -> None:
 
 
 def demo(profile: str = "lesson", out: Path = Path("runs/demo")) -> None:
-    """Train and measure "supervised" and "dual" on the phantom (4 labels), and draw the difference.
+    """Train and measure "supervised" and "dual" (preset "improved") on the phantom, 4 labels.
 
     Example: dualseg demo --profile smoke
 

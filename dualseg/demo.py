@@ -15,6 +15,7 @@ from .runs import Run
 from .train import fit
 
 METHODS = ("supervised", "dual")
+PRESET = "improved"
 
 
 def demo(profile: str, out: Path) -> str:
@@ -24,7 +25,7 @@ def demo(profile: str, out: Path) -> str:
     """
     runs, records = {}, {}
     for method in METHODS:
-        experiment = Experiment.default("phantom", profile, method=method)
+        experiment = Experiment.default("phantom", profile, PRESET, method=method)
         runs[method] = fit(experiment, out / f"phantom_{method}_{profile}", resume=True)
         records[method] = evaluate(runs[method].folder)
     _draw_cases(runs, records, out / f"demo_cases_{profile}.png")

@@ -20,7 +20,7 @@ from .inference import masks_of, predict_volume
 from .masks import SavedMasks, load_masks, save_masks
 from .metrics import compare_masks
 from .plotting import CasePicture, plot_cases, plot_surfaces, save
-from .records import build_record, shown
+from .records import build_record, losses_of, shown
 from .runs import Run, write_json
 
 SPLITS = {"test": "test", "val": "validation"}
@@ -120,8 +120,9 @@ def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list
 def describe(record: dict[str, Any]) -> str:
     """One line about a record's run, for captions."""
     config = record["config"]
+    losses = f" ({losses_of(config)})" if losses_of(config) else ""
     return (
-        f"{config['dataset']}, {config['method']}, {config['labeled']} labels, "
+        f"{config['dataset']}, {config['method']}{losses}, {config['labeled']} labels, "
         f"{config['profile']}, seed {config['seed']}"
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from .config import dataset_spec
@@ -38,12 +40,32 @@ def build_record(
         "seconds": info["training"]["seconds"],
         "peak_memory_mb": info["training"]["peak_memory_mb"],
         "sessions": info.get("sessions", []),
+        "curves": curves(run.log()),
         "evaluation": evaluation,
         **_statistics(results["mean"]),
         "networks": {n: _statistics(cases) for n, cases in results.items() if n != "mean"},
         "cases": results["mean"],
     }
     return _without_nan(record)
+
+
+def curves(log: Sequence[dict[str, Any]], points: int = 50) -> list[dict[str, float | None]]:
+    """A training log thinned to at most so many points: means over equal stretches of steps.
+
+    "step" is the last of its stretch; a value that was never there in a stretch is None.
+    """
+    edges = [round(i * len(log) / points) for i in range(points + 1)]
+    stretches = [log[a:b] for a, b in pairwise(edges) if b > a]
+    return [
+        {name: _mean(line[name] for line in stretch) for name in stretch[0]}
+        | {"step": stretch[-1]["step"]}
+        for stretch in stretches
+    ]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return float(f"{fmean(there):.5g}") if there else None
 
 
 def _statistics(cases: list[dict]) -> dict[str, Any]:
@@ -109,7 +131,7 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
         "labels": str(config["labeled"]),
         "profile": config["profile"] + _changes_mark(config),
         "method": config["method"],
-        "losses": _losses(config),
+        "losses": losses_of(config),
         "seed": str(config["seed"]),
         "Dice %": _with_error(record, "dice"),
         "Jaccard %": _with_error(record, "jaccard"),
@@ -127,8 +149,11 @@ def _changes_mark(config: dict[str, Any]) -> str:
     return "" if all(_plain(config[n]) == _plain(v) for n, v in usual.items()) else "*"
 
 
-def _losses(config: dict[str, Any]) -> str:
-    """The preset of the method's losses, and every choice that differs from it."""
+def losses_of(config: dict[str, Any]) -> str:
+    """The preset of a configuration's losses and every choice that differs from it.
+
+    Empty for a method that has no such choices.
+    """
     if config["method"] != "dual" or "preset" not in config:
         return ""
     usual = asdict(preset_losses(config["preset"], config["dataset"]))

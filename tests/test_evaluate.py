@@ -14,7 +14,7 @@ from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
 from dualseg.masks import load_masks
-from dualseg.records import load_records, publish, table
+from dualseg.records import curves, load_records, publish, table
 from dualseg.runs import write_checkpoint
 from dualseg.train import fit
 
@@ -76,7 +76,7 @@ def test_pictures_carry_their_description(run):
     record = evaluate(run.folder)
     for name in ("cases", "surfaces", "curves"):
         with Image.open(run.folder / f"{name}.png") as picture:
-            assert "la, dual, 2 labels, smoke, seed 0" in picture.info["Description"]
+            assert "la, dual (paper), 2 labels, smoke, seed 0" in picture.info["Description"]
     assert (
         f"{record['cases'][0]['dice']:.1f}"
         in Image.open(run.folder / "cases.png").info["Description"]
@@ -185,6 +185,7 @@ def test_table_by_hand():
         "8",
         "lesson",
         "dual",
+        "paper",
         "1",
         "70.13 ± 1.00",
         "55.00 ± 2.00",
@@ -199,3 +200,18 @@ def test_table_by_hand():
     assert table([]) == "no records"
     other = {**record, "split": "val", "config": {**config, "filters": 4}}
     assert "| mine (val) | la | 8 | lesson* |" in table([other], markdown=True)
+    changed = {**record, "config": {**config, "gamma": 95.0, "ramp_up": 0.4}}
+    assert "| lesson | dual | paper, gamma 95.0, ramp_up 0.4 |" in table([changed], markdown=True)
+
+
+def test_curves_are_means_of_equal_stretches():
+    log = [{"step": s, "loss": float(s), "seen": None if s < 6 else 1.0} for s in range(1, 11)]
+    assert curves(log, 5) == [
+        {"step": 2, "loss": 1.5, "seen": None},
+        {"step": 4, "loss": 3.5, "seen": None},
+        {"step": 6, "loss": 5.5, "seen": 1.0},
+        {"step": 8, "loss": 7.5, "seen": 1.0},
+        {"step": 10, "loss": 9.5, "seen": 1.0},
+    ]
+    assert curves(log[:3], 50) == log[:3]
+    assert curves([]) == []

@@ -406,8 +406,8 @@ def test_comparison_draws_cases_mean_and_standard_error_where_they_are():
     whiskers = [c.get_segments()[0][:, 1].tolist() for c in dice.collections]
     assert whiskers == [pytest.approx([25, 75]), pytest.approx([86.8, 89.2])]
     assert [label.get_text() for label in hd95.get_xticklabels()] == [
-        "supervised,\nseed 1\n1 of 3 empty",
-        "dual,\nseed 7\n0 of 3 empty",
+        "supervised\nseed 1\n1 of 3 empty",
+        "dual\nseed 7\n0 of 3 empty",
     ]
     assert [text.get_text() for text in dice.texts] == ["50.0 ± 25.0", "88.0 ± 1.2"]
     assert (dice.get_ylabel()[:8], hd95.get_ylabel()[:12]) == ("Dice (%)", "95HD (voxel)")
