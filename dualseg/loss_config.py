@@ -16,6 +16,7 @@ from .errors import require, require_one_of
 CHOICES = {
     "mask_combine": ("xor", "or"),
     "consistency_distance": ("mse", "kl"),
+    "percentile_within": ("batch", "class"),
     "filter_label": ("other", "own"),
     "filter_combine": ("or", "and"),
     "uncertainty_target": ("soft", "hard"),
@@ -63,6 +64,9 @@ class LossConfig:
     gamma: float = 70.0
     """Entropy percentile of the filter and of reliability, 0-100 (LA 70, Pancreas 80, BraTS 30)
     [19, 34]."""
+    percentile_within: Literal["batch", "class"] = "batch"
+    """What gamma is a percentile of: all voxels, as printed, or each predicted class apart, which
+    leaves no class without reliable voxels (ours)."""
     filter_label: Literal["other", "own"] = "other"
     """Whose argmax a network learns in eq. 11: not said; "own" would be self-training [15, 20]."""
     filter_combine: Literal["or", "and"] = "or"

@@ -72,6 +72,7 @@ def test_flat_survives_json(preset):
         ({"weight_contrast": float("inf")}, "weight_contrast: expected a number of at least 0"),
         ({"mask_combine": "and"}, "mask_combine: expected one of or, xor, found 'and'"),
         ({"consistency_distance": "l1"}, "consistency_distance: expected one of kl, mse"),
+        ({"percentile_within": "case"}, "percentile_within: expected one of batch, class"),
         ({"filter_label": "union"}, "filter_label: expected one of other, own"),
         ({"filter_combine": "xor"}, "filter_combine: expected one of and, or"),
         ({"uncertainty_target": "firm"}, "uncertainty_target: expected one of hard, soft"),

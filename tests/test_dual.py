@@ -112,6 +112,8 @@ def test_measurements_say_what_happened():
     assert terms["disagreement"].item() == pytest.approx((a.argmax(1) != b.argmax(1)).mean())
     assert terms["kept"].item() == pytest.approx((sure(a, 30) & sure(b, 30)).mean())
     assert terms["reliable"].item() == pytest.approx(reliable_voxels(unknown, 30).mean())
+    within = dataclasses.replace(choices, percentile_within="class")
+    assert dual_terms(*outputs(case), tensor(case["label"][:1]), within)["missing_prototypes"] == 0
     whole = dual_terms(*outputs(make_case("disagreement")), tensor(case["label"][:1]), PAPER)
     assert whole["missing_prototypes"] == 0
     assert 0 < whole["prototype_distance"] <= 2
@@ -122,6 +124,7 @@ CHOICES = [
     {"mask_threshold": 0.9},
     {"consistency_distance": "kl"},
     {"gamma": 30.0},
+    {"percentile_within": "class"},
     {"filter_label": "own"},
     {"filter_combine": "and"},
     {"temperature": 0.1},
@@ -330,6 +333,7 @@ def test_paper_preset_choice_by_choice():
         mask_threshold=0.6,
         consistency_distance="mse",
         gamma=70.0,
+        percentile_within="batch",
         filter_label="other",
         filter_combine="or",
         temperature=0.5,

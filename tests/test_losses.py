@@ -157,6 +157,23 @@ def test_entropy_threshold_is_the_percentile_of_numpy(percentile, size):
     assert got.item() == pytest.approx(np.percentile(values, percentile), abs=1e-6)
 
 
+@pytest.mark.parametrize("percentile", [0, 30, 70, 100])
+def test_class_thresholds_are_percentiles_within_each_class(case, percentile):
+    bits, label = entropy(softmax(case["a"])), case["a"].argmax(1)
+    expected = np.empty_like(bits)
+    for c in np.unique(label):
+        expected[label == c] = np.percentile(bits[label == c], percentile)
+    got = losses.class_thresholds(tensor(bits), tensor(label), percentile)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_class_thresholds_keep_a_share_of_an_uncertain_object():
+    case = make_case("uncertain object")
+    bits, label = tensor(entropy(softmax(case["a"]))), tensor(case["a"].argmax(1))
+    kept = bits <= losses.class_thresholds(bits, label, 70)
+    assert kept[label == 1].float().mean().item() == pytest.approx(0.7, abs=0.05)
+
+
 @pytest.mark.parametrize("combine", ["or", "and"])
 @pytest.mark.parametrize("gamma", [30.0, 70.0])
 def test_confident_mask_is_eq_10(case, combine, gamma):
@@ -454,6 +471,8 @@ LABEL, MASK = MAP.long(), MAP.bool()
         (lambda: losses.cross_pseudo_loss(TWO[:, :1], TWO[:, :1]), "logits_a: .*C >= 2"),
         (lambda: losses.entropy_threshold(MAP, 101), "percentile: expected a number from 0 to 100"),
         (lambda: losses.entropy_threshold(MAP[:0], 50), "entropy: expected at least one value"),
+        (lambda: losses.class_thresholds(MAP, LABEL, -1), "percentile: expected a number from 0"),
+        (lambda: losses.class_thresholds(MAP, LABEL[1:], 50), "label: expected shape"),
         (lambda: losses.confident_mask(MAP, MAP, 50, "xor"), "combine: expected one of and, or"),
         (lambda: losses.entropy_filtered_loss(TWO, LABEL[:, 1:], MASK), "pseudo_label: expected"),
         (lambda: losses.uncertainty_loss(TWO, TWO, 0), "temperature: expected a number above 0"),

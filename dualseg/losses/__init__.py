@@ -3,13 +3,20 @@
 from .consistency import consistency_loss, disagreement_mask
 from .contrast import class_prototypes, contrast_weight, prototype_contrast, reliable_mask
 from .cross_pseudo import cross_pseudo_loss
-from .entropy import confident_mask, entropy_bits, entropy_filtered_loss, entropy_threshold
+from .entropy import (
+    class_thresholds,
+    confident_mask,
+    entropy_bits,
+    entropy_filtered_loss,
+    entropy_threshold,
+)
 from .released import cosine_consistency
 from .supervised import soft_dice_loss, supervised_loss
 from .uncertainty import kl_divergence, uncertainty_loss
 
 __all__ = [
     "class_prototypes",
+    "class_thresholds",
     "confident_mask",
     "consistency_loss",
     "contrast_weight",

@@ -50,6 +50,32 @@ def entropy_threshold(entropy: Tensor, percentile: float) -> Tensor:
     return torch.lerp(below, above, rank - low)
 
 
+def class_thresholds(
+    entropy: Tensor, label: Tensor, percentile: float, num_classes: int = 2
+) -> Tensor:
+    """The percentile of the entropies of each class apart, at each voxel that of its class.
+
+    Not in the paper: where the object is small and less sure than the background, the percentile of
+    all voxels ignores all of it; within its class a share of it is always kept.
+
+    Shapes: entropy (B, X, Y, Z), label (B, X, Y, Z) int64, the network's own argmax
+    -> (B, X, Y, Z). A constant for the gradient.
+    """
+    require(0 <= percentile <= 100, "percentile", "a number from 0 to 100", percentile)
+    require_voxels(entropy, label=label)
+    values, classes = lift(entropy.detach()).flatten(), label.flatten()
+    thresholds = []
+    for c in range(num_classes):
+        members = classes == c
+        # The members first, in order; how many there are stays on the device.
+        ordered = values.masked_fill(~members, torch.inf).sort().values
+        rank = (percentile / 100 * (members.sum() - 1)).clamp_min(0).to(values)
+        low = rank.floor().long()
+        below, above = ordered[low], ordered[(low + 1).clamp_max((members.sum() - 1).clamp_min(0))]
+        thresholds.append(torch.where(rank == low, below, torch.lerp(below, above, rank - low)))
+    return torch.stack(thresholds)[classes].view_as(entropy)
+
+
 def confident_mask(
     entropy_a: Tensor, entropy_b: Tensor, percentile: float, combine: Literal["or", "and"] = "or"
 ) -> Tensor:

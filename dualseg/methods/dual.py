@@ -11,6 +11,7 @@ from ..config import DatasetSpec, Experiment, Progress
 from ..loss_config import LossConfig
 from ..losses import (
     class_prototypes,
+    class_thresholds,
     consistency_loss,
     contrast_weight,
     cosine_consistency,
@@ -108,7 +109,13 @@ def dual_terms(
     if choices.weight_entropy_filtered or choices.weight_contrast:
         # Entropies and thresholds serve both terms: computed once a step.
         entropies = [entropy_bits(out.logits.detach().softmax(1)) for out in (a, b)]
-        thresholds = [entropy_threshold(entropy, choices.gamma) for entropy in entropies]
+        if choices.percentile_within == "batch":
+            thresholds = [entropy_threshold(entropy, choices.gamma) for entropy in entropies]
+        else:
+            thresholds = [
+                class_thresholds(entropy, own, choices.gamma, a.logits.shape[1])
+                for entropy, own in zip(entropies, (label_a, label_b), strict=True)
+            ]
         if choices.weight_entropy_filtered:
             keep = keep_below(*entropies, *thresholds, choices.filter_combine)
             own, other = (label_a, label_b), (label_b, label_a)
