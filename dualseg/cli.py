@@ -250,6 +250,25 @@ def data_list() -> None:
         )
 
 
+def data_fetch(dataset: Positional[str], root: Path, source: str | None = None) -> None:
+    """Download a public data set, each file checked against its SHA-256; goes on where it stopped.
+
+    Example: dualseg data fetch la --root LA
+
+    Args:
+        dataset: Name of the data set; only "la" may be fetched without registration.
+        root: Folder to put it.
+        source: Another base address with the same files (a mirror): SOURCE/<case>/mri_norm2.h5.
+    """
+    from .download import checksums, fetch
+
+    new = fetch(dataset, root, source)
+    print(
+        f"{root}: {len(checksums(dataset))} cases in place, {len(new)} of them new.\n"
+        f"{SPECS[dataset].terms}\nNext: dualseg data check {dataset} --root {root}"
+    )
+
+
 def data_check(dataset: Positional[str], root: Path | None = None) -> None:
     """Read every case of a data set; report what does not fit and exit with 1 if anything does not.
 
@@ -374,8 +393,9 @@ def _app(argv: Sequence[str]) -> SubcommandApp:
         app.command(command)
     data = SubcommandApp()
     data.command(data_list, name="list")
+    data.command(data_fetch, name="fetch")
     data.command(data_check, name="check")
-    app.command(data, name="data", help="Data sets: list, check.")
+    app.command(data, name="data", help="Data sets: list, fetch, check.")
     records = SubcommandApp()
     records.command(records_publish, name="publish")
     records.command(records_table, name="table")

@@ -188,8 +188,8 @@ LA = DatasetSpec(
         "full": TrainConfig(checkpoint_every=500),
     },
     terms=(
-        "Get the files from the repository yulequan/UA-MT on GitHub, folder `data/2018LA_Seg_"
-        "Training Set`, and put them as ROOT/<case>/mri_norm2.h5. "
+        "`dualseg data fetch la --root DIR` gets the files from the repository yulequan/UA-MT on "
+        "GitHub (folder `data/2018LA_Seg_Training Set`) as DIR/<case>/mri_norm2.h5, 233 MB. "
         "2018 Atrial Segmentation Challenge (Xiong et al., Medical Image Analysis 67, 2021), "
         "normalised and cropped by the authors of UA-MT (Yu et al., MICCAI 2019), who ask to cite "
         "both; for research."

@@ -60,6 +60,7 @@ def run(capsys, *words) -> tuple[int, str, str]:
         "networks",
         "paper",
         "data list",
+        "data fetch",
         "data check",
         "records publish",
         "records table",
@@ -186,6 +187,10 @@ WRONG = {
     "unknown method": (["train", "--method", "magic"], "method: expected one of dual, supervised"),
     "unknown profile": (["train", "--profile", "huge"], "profile: expected one of full, lesson"),
     "no root": (["train", "--dataset", "la"], "give --root DIR"),
+    "nothing to fetch": (
+        ["data", "fetch", "phantom", "--root", "x"],
+        "dataset: expected one of la, found 'phantom'",
+    ),
     "missing root": (
         ["train", "--dataset", "la", "--root", "nowhere"],
         "found no folder 'nowhere'",

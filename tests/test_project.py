@@ -58,11 +58,16 @@ def readme() -> str:
     return (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_readme_results_are_the_published_records():
-    start, end = "<!-- records -->\n", "\n<!-- end of records -->"
+@pytest.mark.parametrize(
+    ("mark", "folder"), [("records", ""), ("validation records", "validation")]
+)
+def test_readme_results_are_the_published_records(mark, folder):
+    start, end = f"<!-- {mark} -->\n", f"\n<!-- end of {mark} -->"
     shown = readme().split(start)[1].split(end)[0]
-    assert shown == table(load_records(ROOT / "figures" / "records"), markdown=True), (
-        "paste the output of `dualseg records table --markdown` between the marks in README.md"
+    records = load_records(ROOT / "figures" / "records" / folder)
+    assert shown == table(records, markdown=True), (
+        f"paste the output of `dualseg records table --markdown --folder figures/records/{folder}` "
+        "between the marks in README.md"
     )
 
 
