@@ -245,6 +245,24 @@ def test_consistency_of_three_classes_is_the_mean_of_each_against_the_rest():
     assert terms["consistency_a"].item() == pytest.approx(np.mean(each), abs=1e-6)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("within", ["batch", "class"])
+def test_losses_never_wait_for_the_device(within):
+    """CUDA itself raises where a value is fetched, and the values are those of the CPU."""
+    case, choices = make_case("disagreement"), LossConfig(percentile_within=within, weight_cosine=1)
+    on_cpu = dual_terms(*outputs(case), tensor(case["label"][:1]), choices)
+    out_a, out_b = (NetworkOutput(*(t.cuda().requires_grad_() for t in o)) for o in outputs(case))
+    label, weights = tensor(case["label"][:1]).cuda(), dual_weights(choices, Progress(1, 2))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        terms = dual_terms(out_a, out_b, label, choices)
+        sum(weight * terms[name] for name, weight in weights.items()).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for name, value in on_cpu.items():
+        torch.testing.assert_close(terms[name].cpu(), value, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
 # Gradients
 
 G, C, N = "gradient", "constant", "-"

@@ -69,9 +69,10 @@ def class_thresholds(
         members = classes == c
         # The members first, in order; how many there are stays on the device.
         ordered = values.masked_fill(~members, torch.inf).sort().values
-        rank = (percentile / 100 * (members.sum() - 1)).clamp_min(0).to(values)
+        last = (members.sum() - 1).clamp_min(0)
+        rank = percentile / 100 * last.to(values)
         low = rank.floor().long()
-        below, above = ordered[low], ordered[(low + 1).clamp_max((members.sum() - 1).clamp_min(0))]
+        below, above = ordered.take(low), ordered.take(torch.minimum(low + 1, last))
         thresholds.append(torch.where(rank == low, below, torch.lerp(below, above, rank - low)))
     return torch.stack(thresholds)[classes].view_as(entropy)
 
