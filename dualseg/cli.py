@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import OmitArgPrefixes, Positional
 from tyro.extras import SubcommandApp
 
 from .config import SPECS, Experiment
 from .errors import DualsegError
+from .recipes import FolderRecipe
 from .text import columns
 
 DESCRIPTION = (
@@ -241,6 +243,9 @@ def data_list() -> None:
     from .datasets import published_lists
 
     for spec in SPECS.values():
+        if spec.name == "folder":
+            print(f"{spec.name}: {spec.title}\n  {spec.terms}")
+            continue
         train, test = published_lists(spec.name)
         spacing = " x ".join(f"{s:g}" for s in spec.spacing)
         print(
@@ -269,13 +274,46 @@ def data_fetch(dataset: Positional[str], root: Path, source: str | None = None) 
     )
 
 
+def data_prepare(
+    recipe: Positional[Literal["folder"]],
+    images: Path,
+    labels: Path,
+    out: Path,
+    options: FolderRecipe = FolderRecipe(),  # noqa: B008  (frozen)
+    train_list: Path | None = None,
+    test_list: Path | None = None,
+) -> None:
+    """Turn raw files into a checked data set (then `--dataset OUT`); goes on where it stopped.
+
+    Example: dualseg data prepare folder --images scans --labels masks --out data
+
+    Args:
+        recipe: "folder": images/ID.nii[.gz] and labels/ID.nii[.gz], matched by name; an image
+            without a label is an unlabeled case.
+        images: Folder of the images.
+        labels: Folder of the labels.
+        out: Folder to make.
+        options: The recipe.
+        train_list: File with training ids, one a line (with --test-list, instead of a draw).
+        test_list: File with test ids.
+    """
+    from .prepare import prepare_folder
+
+    for remark in prepare_folder(images, labels, out, options, train_list, test_list):
+        print(f"note: {remark}.", file=sys.stderr)
+    print(
+        f"{out}: prepared. Look at {out / 'alignment.png'}: do the contours follow the organ?\n"
+        f"Next: dualseg data check {out}; dualseg train --dataset {out} --out runs/mine"
+    )
+
+
 def data_check(dataset: Positional[str], root: Path | None = None) -> None:
     """Read every case of a data set; report what does not fit and exit with 1 if anything does not.
 
     Example: dualseg data check la --root LA
 
     Args:
-        dataset: Name of the data set.
+        dataset: Name of the data set, or a folder that `dualseg data prepare` made.
         root: Its folder.
     """
     from .datasets import check, open_dataset
@@ -394,8 +432,9 @@ def _app(argv: Sequence[str]) -> SubcommandApp:
     data = SubcommandApp()
     data.command(data_list, name="list")
     data.command(data_fetch, name="fetch")
+    data.command(data_prepare, name="prepare")
     data.command(data_check, name="check")
-    app.command(data, name="data", help="Data sets: list, fetch, check.")
+    app.command(data, name="data", help="Data sets: list, fetch, prepare, check.")
     records = SubcommandApp()
     records.command(records_publish, name="publish")
     records.command(records_table, name="table")

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from .errors import DualsegError, require, require_one_of
 from .loss_config import PRESETS, LossConfig, preset_losses
+from .prepared import is_prepared, read_manifest
 
 Profile = Literal["smoke", "lesson", "full"]
 PROFILES: tuple[Profile, ...] = ("smoke", "lesson", "full")
@@ -196,7 +198,40 @@ LA = DatasetSpec(
     ),
 )
 
-SPECS = {spec.name: spec for spec in (PHANTOM, LA)}
+FOLDER = DatasetSpec(
+    name="folder",
+    title="your own data",
+    classes=("background", "foreground"),  # these four are read from the folder's manifest
+    spacing=(1.0, 1.0, 1.0),
+    orientation="RAS",
+    labeled=4,
+    profiles={
+        "smoke": TrainConfig(
+            resolution="half",
+            patch=(16, 16, 16),
+            stride=(8, 8, 8),
+            filters=4,
+            iterations=6,
+            checkpoint_every=2,
+        ),
+        "lesson": TrainConfig(
+            resolution="half",
+            patch=(48, 48, 32),
+            stride=(24, 24, 16),
+            filters=8,
+            iterations=400,
+            learning_rate=0.05,
+            schedule="poly",
+        ),
+        "full": TrainConfig(patch=(96, 96, 96), stride=(48, 48, 48), checkpoint_every=500),
+    },
+    terms=(
+        "NIfTI images and labels of your own: `dualseg data prepare folder --images DIR --labels "
+        "DIR --out DATA`, then `--dataset DATA`."
+    ),
+)
+
+SPECS = {spec.name: spec for spec in (PHANTOM, LA, FOLDER)}
 
 
 def dataset_spec(name: str) -> DatasetSpec:
@@ -205,12 +240,39 @@ def dataset_spec(name: str) -> DatasetSpec:
     return SPECS[name]
 
 
+def resolve_dataset(dataset: str, root: str | None = None) -> tuple[str, str | None, DatasetSpec]:
+    """Name, folder and spec of a named data set, or of a prepared folder given in its place.
+
+    Raises DualsegError for what is neither.
+    """
+    if dataset not in SPECS and is_prepared(Path(dataset)):
+        dataset, root = read_manifest(Path(dataset))["dataset"], dataset
+    elif dataset not in SPECS and Path(dataset).is_dir():
+        read_manifest(Path(dataset))  # says what is missing
+    spec = dataset_spec(dataset)
+    if root is not None and is_prepared(Path(root)):
+        spec = prepared_spec(spec, read_manifest(Path(root)))
+    return dataset, root, spec
+
+
+def prepared_spec(spec: DatasetSpec, manifest: dict[str, Any]) -> DatasetSpec:
+    """The spec with what a prepared folder's manifest (or a run's note of it) says."""
+    return dataclasses.replace(
+        spec,
+        title=manifest["title"],
+        classes=tuple(manifest["classes"]),
+        spacing=tuple(manifest["spacing"]),
+        orientation=manifest["orientation"],
+        labeled=manifest["labeled"],
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One run: which data, which method, how much of it is labeled, and every size."""
 
     dataset: str = "phantom"
-    """Data set: see `dualseg data list`."""
+    """Data set: a name (see `dualseg data list`), or a folder that `dualseg data prepare` made."""
     root: str | None = None
     """Folder with the data set's files (the phantom needs none)."""
     method: str = "dual"
@@ -230,7 +292,9 @@ class Experiment:
     loss: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
-        dataset_spec(self.dataset)
+        dataset, root, _ = resolve_dataset(self.dataset, self.root)
+        object.__setattr__(self, "dataset", dataset)
+        object.__setattr__(self, "root", root)
         require_one_of("profile", self.profile, PROFILES)
         require_one_of("preset", self.preset, PRESETS)
         for name, least in (("labeled", 1), ("validation", 0), ("seed", 0)):
@@ -255,10 +319,11 @@ class Experiment:
         `changes` may name fields of `Experiment`, `TrainConfig` and `LossConfig`; an unknown name
         raises DualsegError.
         """
-        spec = dataset_spec(dataset)
+        dataset, root, spec = resolve_dataset(dataset, changes.get("root"))
         require_one_of("profile", profile, PROFILES)
         base = cls(
             dataset=dataset,
+            root=root,
             profile=profile,
             preset=preset,
             labeled=spec.labeled,

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
@@ -21,9 +21,10 @@ import platformdirs
 from tqdm import tqdm
 
 from . import phantom
-from .config import RESOLUTIONS, DatasetSpec, dataset_spec
+from .config import RESOLUTIONS, DatasetSpec, resolve_dataset
 from .errors import DualsegError
 from .files import write_atomically
+from .prepared import MANIFEST, is_prepared, read_manifest, sha256_of
 
 CACHE_VERSION = 1  # raise when the cached arrays would come out differently
 
@@ -70,10 +71,22 @@ class Dataset:
     test: tuple[str, ...]
     factor: int
     """Full-grid voxels along one side of a voxel of this grid."""
+    records: dict[str, dict] = field(default_factory=dict)
+    """The manifest's record of each case, by id; empty where there is no manifest."""
+
+    def has_label(self, case_id: str) -> bool:
+        """Whether a case has a label (only prepared folders have cases without)."""
+        return not self.records or self.records[case_id]["label_voxels"] is not None
+
+    def spacing(self, case_id: str) -> tuple[float, ...]:
+        """Voxel size of a case's full grid in mm."""
+        return tuple(self.records[case_id]["spacing"]) if self.records else self.spec.spacing
 
     @property
     def lists(self) -> str:
         """Where the lists of ids are from: "published", or the "folder" itself."""
+        if self.records:
+            return "folder"
         published = (self.train, self.test) == published_lists(self.spec.name)
         return "published" if published else "folder"
 
@@ -88,6 +101,12 @@ class Dataset:
                 f"{len(self.train)} cases, {validation} held out for validation), found {labeled}."
             )
         middle = len(self.train) - validation
+        for case_id in self.train[:labeled] + self.train[middle:] + self.test:
+            if not self.has_label(case_id):
+                raise DualsegError(
+                    f"case {case_id}: expected a label, as it is to be trained with, held out or "
+                    "tested, found none; use fewer labels (--labeled) or no --validation."
+                )
         return Split(
             labeled=self.train[:labeled],
             unlabeled=self.train[labeled:middle],
@@ -104,8 +123,8 @@ class Dataset:
             place = f"{self.spec.name} case {case_id}"
             image, label = phantom.make_case(int(case_id.rsplit("_", 1)[1]))
         else:
-            place = str(_h5_path(self.root, case_id))
-            image, label = _read_h5(Path(place))
+            place = str(self._path(case_id))
+            image, label = _read_h5(Path(place), self.has_label(case_id))
         return _checked_case(case_id, image, label, place, len(self.spec.classes))
 
     def case(self, case_id: str) -> Case:
@@ -133,6 +152,11 @@ class Dataset:
         """Of the case's full-grid arrays."""
         return self._cached(case_id).sha256()
 
+    def _path(self, case_id: str) -> Path:
+        return self.root / (
+            self.records[case_id]["file"] if self.records else f"{case_id}/mri_norm2.h5"
+        )
+
     def _cached(self, case_id: str) -> _CacheEntry:
         entry = self._cache_entry(case_id)
         if not entry.is_fresh():
@@ -145,7 +169,7 @@ class Dataset:
         folder = cache_folder() / f"{self.spec.name}-{key}" / f"grid{self.factor}"
         stamp = f"phantom {phantom.VERSION}"
         if self.root is not None:
-            path = _h5_path(self.root, case_id)
+            path = self._path(case_id)
             try:
                 status = path.stat()
             except OSError as error:
@@ -203,18 +227,25 @@ class _CacheEntry:
 def open_dataset(
     name: str, root: str | os.PathLike | None = None, resolution: str = "full"
 ) -> Dataset:
-    """Open a data set by name; `resolution` is "full", "half" or "quarter".
+    """Open a data set by name, or a prepared folder; `resolution` is "full", "half" or "quarter".
 
-    Raises DualsegError for an unknown name, a missing folder, or an id in two lists.
+    Raises DualsegError for an unknown name, a missing or damaged folder, or an id in two lists.
     """
-    spec = dataset_spec(name)
+    name, root, spec = resolve_dataset(name, None if root is None else str(root))
     factor = RESOLUTIONS[resolution]
     if name == "phantom":
         return Dataset(spec, None, *published_lists(name), factor)
     root = _existing_root(root, spec)
     train, test = _lists(root, name)
     Split(train, (), (), test)  # no id twice
-    return Dataset(spec, root, train, test, factor)
+    records = read_manifest(root)["cases"] if is_prepared(root) else {}
+    unknown = [case for case in train + test if records and case not in records]
+    if unknown:
+        raise DualsegError(
+            f"{root / MANIFEST}: expected every id of train.list and test.list, found no "
+            f"{unknown[0]!r}; prepare the data again, or take the id out of the list."
+        )
+    return Dataset(spec, root, train, test, factor, records)
 
 
 def check(
@@ -235,8 +266,17 @@ def check(
             continue
         low, high, share = case.image.min(), case.image.max(), (case.label > 0).mean()
         shape = " x ".join(map(str, case.image.shape))
-        rows.append((case_id, part, shape, f"{low:.2f} to {high:.2f}", f"{100 * share:.2f} %"))
-        if share == 0:
+        known = dataset.has_label(case_id)
+        foreground = f"{100 * share:.2f} %" if known else "no label"
+        rows.append((case_id, part, shape, f"{low:.2f} to {high:.2f}", foreground))
+        if dataset.records:
+            now = sha256_of(case.image, case.label if known else None)
+            if now != dataset.records[case_id]["sha256"]:
+                problems.append(
+                    f"case {case_id}: expected the voxels that the manifest describes, found "
+                    "others; prepare the data again."
+                )
+        if known and share == 0:
             problems.append(f"case {case_id}: expected a labeled foreground, found none.")
         twin = seen.setdefault(hashlib.sha256(case.image.tobytes()).hexdigest(), case_id)
         if twin != case_id:
@@ -289,14 +329,15 @@ def _existing_root(root: str | os.PathLike | None, spec: DatasetSpec) -> Path:
     return root
 
 
-def _h5_path(root: Path, case_id: str) -> Path:
-    return root / case_id / "mri_norm2.h5"
-
-
 def _lists(root: Path, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The lists in `root` where it has both (a subset, other cases), else the published ones."""
     own = [root / "train.list", root / "test.list"]
-    if all(path.is_file() for path in own):
+    if all(path.is_file() for path in own) or is_prepared(root):
+        missing = [path for path in own if not path.is_file()]
+        if missing:
+            raise DualsegError(
+                f"{missing[0]}: expected the list of a prepared data set, found none."
+            )
         return tuple(tuple(path.read_text(encoding="utf-8").split()) for path in own)
     return published_lists(name)
 
@@ -310,12 +351,13 @@ def published_lists(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     )
 
 
-def _read_h5(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_h5(path: Path, labeled: bool) -> tuple[np.ndarray, np.ndarray]:
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            return file["image"][:], file["label"][:]
+            image = file["image"][:]
+            return image, file["label"][:] if labeled else np.zeros(image.shape, np.uint8)
     except FileNotFoundError as error:
         raise DualsegError(f"{path}: no such file.") from error
     except KeyError as error:

@@ -168,7 +168,7 @@ def _measure(run: Run, dataset: Dataset, cases: list[str], split: str) -> dict[s
     for case_id in tqdm(cases, desc=f"measuring {split}", unit="case"):
         truth = dataset.read(case_id).label > 0
         for name, mask in load_masks(_mask_path(run, split, case_id)).masks.items():
-            line = {"id": case_id, **compare_masks(mask, truth, dataset.spec.spacing)}
+            line = {"id": case_id, **compare_masks(mask, truth, dataset.spacing(case_id))}
             results.setdefault(name, []).append(line)
     return results
 

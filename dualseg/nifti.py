@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from nibabel import orientations
 from torch import Tensor
 
-from .config import DatasetSpec, dataset_spec
+from .config import DatasetSpec
 from .datasets import shrink_image
 from .environment import pick_device
 from .errors import DualsegError
@@ -55,16 +55,16 @@ def predict_nifti(
             )
     run = Run.open(folder)
     experiment = run.experiment()
-    spec = dataset_spec(experiment.dataset)
+    spec = run.spec()
     method = run.load_method(pick_device())
-    scan, intensities = _read(Path(image))
+    scan, intensities = read_nifti(Path(image))
     turned, spacing, back = _turn(scan, intensities, spec)
     remarks = _remarks(scan, turned.shape, spacing, run.info()["data"]["largest_shape"], spec)
     grid = _common_grid(turned.shape, spacing, spec)
-    resampled = _resize(torch.from_numpy(turned)[None], grid)[0].numpy()
+    resampled = resize(torch.from_numpy(turned)[None], grid)[0].numpy()
     coarse = shrink_image(resampled, experiment.train.factor)
     prediction = predict_volume(method, coarse, experiment.train, grid).mean(0)
-    prediction = _resize(require_finite(prediction), turned.shape).numpy()
+    prediction = resize(require_finite(prediction), turned.shape).numpy()
     mask = prediction.argmax(0).astype(np.uint8)
     _write(out, scan, orientations.apply_orientation(mask, back))
     if probabilities:
@@ -84,7 +84,7 @@ def predict_nifti(
     return remarks
 
 
-def _read(path: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
+def read_nifti(path: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
     """The image, and its intensities (X, Y, Z) float32."""
     try:
         scan = nib.load(path)
@@ -182,7 +182,7 @@ def _common_grid(
     )
 
 
-def _resize(volume: Tensor, shape: tuple[int, ...]) -> Tensor:
+def resize(volume: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Linear interpolation of (C, X, Y, Z) to another grid over the same box."""
     if tuple(volume.shape[1:]) == tuple(shape):
         return volume

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .config import Experiment, dataset_spec
+from .config import DatasetSpec, Experiment, dataset_spec, prepared_spec
 from .errors import DualsegError
 from .files import write_atomically
 from .methods import Method, build_method
@@ -95,6 +95,13 @@ class Run:
                 "not one that `dualseg train` wrote."
             ) from error
 
+    def spec(self) -> DatasetSpec:
+        """The spec of the data that the run was trained on."""
+        info = self.info()
+        spec = dataset_spec(info["config"]["dataset"])
+        noted = info["data"].get("spec")
+        return prepared_spec(spec, noted) if noted else spec
+
     def log(self) -> list[dict[str, float]]:
         """The lines of the training log, in order; a torn last line is left out."""
         if not self.log_path.is_file():
@@ -113,8 +120,7 @@ class Run:
                 f"{self.folder}: expected a finished run, found one without last.safetensors; "
                 f"finish it with `dualseg train --out {self.folder} --resume`."
             )
-        experiment = self.experiment()
-        method = build_method(experiment, dataset_spec(experiment.dataset))
+        method = build_method(self.experiment(), self.spec())
         tensors, _ = read_checkpoint(self.weights_path)
         load_weights(method, tensors, self.weights_path)
         return method.to(device).eval()

@@ -139,6 +139,10 @@ def _describe(
             "fingerprint": fingerprint,
             "largest_shape": shapes.max(0).tolist(),
             "lists": dataset.lists,
+            "spec": {
+                name: getattr(dataset.spec, name)
+                for name in ("title", "classes", "spacing", "orientation", "labeled")
+            },
             "split": {name: list(ids) for name, ids in vars(split).items()},
         },
         "versions": versions(),

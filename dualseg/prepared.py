@@ -1,0 +1,130 @@
+"""The prepared layout: a folder that any data set ends in, whatever its raw files were.
+
+manifest.json     what there is: recipe, classes, orientation, and a record of each case
+train.list        ids, labeled ones first; test.list likewise
+cases/<id>.h5     "image" float32 (X, Y, Z) and, where there is one, "label" uint8
+cases/<id>.json   the case's record (the manifest's entry), so that preparing can be resumed
+alignment.png     label contours on the images, to be looked at
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import DualsegError
+from .files import write_atomically
+
+LAYOUT = 1
+MANIFEST = "manifest.json"
+
+
+def sha256_of(image: np.ndarray, label: np.ndarray | None) -> str:
+    """SHA-256 over shapes and values of a case's arrays, so that it does not depend on the file."""
+    arrays = [image] if label is None else [image, label]
+    digest = hashlib.sha256(repr([array.shape for array in arrays]).encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def write_case(
+    root: Path,
+    case_id: str,
+    image: np.ndarray,
+    label: np.ndarray | None,
+    spacing: tuple[float, ...],
+    about: dict[str, Any],
+) -> dict[str, Any]:
+    """Write one case, its arrays first and its record last; returns the record.
+
+    image (X, Y, Z) float32, label (X, Y, Z) uint8 class numbers or None, spacing in mm.
+    """
+    import h5py  # here: the command line reads manifests, and should start fast
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.create_dataset("image", data=image, compression="gzip", compression_opts=1)
+        if label is not None:
+            file.create_dataset("label", data=label, compression="gzip", compression_opts=1)
+    path = root / "cases" / f"{case_id}.h5"
+    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+    voxels = {} if label is None else dict(zip(*np.unique(label, return_counts=True), strict=True))
+    record = {
+        "file": f"cases/{case_id}.h5",
+        "shape": list(image.shape),
+        "spacing": [round(float(s), 4) for s in spacing],
+        "intensities": [float(image.min()), float(image.max())],
+        "label_voxels": None
+        if label is None
+        else {str(value): int(number) for value, number in voxels.items()},
+        "sha256": sha256_of(image, label),
+        **about,
+    }
+    _write_json(path.with_suffix(".json"), record)
+    return record
+
+
+def read_case_record(root: Path, case_id: str) -> dict[str, Any] | None:
+    """The record of a case that was written whole, else None."""
+    path = root / "cases" / f"{case_id}.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if path.with_suffix(".h5").is_file() else None
+
+
+def write_manifest(root: Path, manifest: dict[str, Any], train: list[str], test: list[str]) -> None:
+    """Write the lists and, last, the manifest."""
+    for name, ids in (("train", train), ("test", test)):
+        text = "".join(f"{case}\n" for case in ids)
+        write_atomically(root / f"{name}.list", lambda file, text=text: file.write(text.encode()))
+    _write_json(root / MANIFEST, {"layout": LAYOUT, **manifest})
+
+
+def is_prepared(root: Path) -> bool:
+    """Whether a folder holds a manifest."""
+    return (root / MANIFEST).is_file()
+
+
+def read_manifest(root: Path) -> dict[str, Any]:
+    """The manifest of a prepared folder.
+
+    Raises DualsegError where it is missing, no JSON, of another layout, or lacks an entry.
+    """
+    path = root / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DualsegError(
+            f"{path}: expected the manifest of a prepared data set, found none; make it with "
+            "`dualseg data prepare`."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DualsegError(
+            f"{path}: expected JSON, found something else ({error}); run `dualseg data prepare` "
+            "again."
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("layout") != LAYOUT:
+        found = manifest.get("layout") if isinstance(manifest, dict) else type(manifest).__name__
+        raise DualsegError(
+            f"{path}: expected layout {LAYOUT}, found {found!r}; prepare the data again with this "
+            "version."
+        )
+    for key in ("dataset", "title", "classes", "orientation", "spacing", "labeled", "cases"):
+        if key not in manifest:
+            raise DualsegError(
+                f"{path}: expected the entry {key!r}, found none; run `dualseg data prepare` again."
+            )
+    return manifest
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,494 @@
+"""From raw NIfTI files to a prepared folder: aligned in every orientation, or refused by name."""
+
+import itertools
+import json
+import os
+import shutil
+from pathlib import Path
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel import orientations
+
+from dualseg import prepare
+from dualseg.cli import main
+from dualseg.config import Experiment
+from dualseg.datasets import check, open_dataset
+from dualseg.errors import DualsegError
+from dualseg.evaluate import evaluate
+from dualseg.loss_config import preset_losses
+from dualseg.prepare import prepare_folder
+from dualseg.recipes import FolderRecipe
+from dualseg.train import fit
+
+CODES = [
+    "".join(axis[side] for axis, side in zip(order, sides, strict=True))
+    for order in itertools.permutations(("LR", "PA", "IS"))
+    for sides in itertools.product((0, 1), repeat=3)
+]
+SHAPE, SPACING = (20, 24, 18), (1.2, 1.0, 1.5)
+LANDMARK = (4, 17, 6)  # in voxels along R, A, S
+
+
+def volumes(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """An image with one bright landmark in a box that is labeled 1, with a core of 2 (RAS)."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal(0, 0.1, SHAPE).astype(np.float32)
+    label = np.zeros(SHAPE, np.uint8)
+    label[2:9, 12:20, 3:10] = 1
+    label[LANDMARK] = 2
+    image[label > 0] += 1
+    image[LANDMARK] = 9
+    return image, label
+
+
+def save_as(path: Path, values: np.ndarray, code: str = "RAS", affine: np.ndarray | None = None):
+    """Write RAS values with axes in another order and direction, at the same place in the body."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    affine = np.diag([*SPACING, 1.0]) if affine is None else affine
+    turn = orientations.ornt_transform(
+        orientations.axcodes2ornt("RAS"), orientations.axcodes2ornt(code)
+    )
+    moved = affine @ orientations.inv_ornt_aff(turn, values.shape)
+    nib.save(nib.Nifti1Image(orientations.apply_orientation(values, turn), moved), path)
+
+
+@pytest.fixture
+def raw(tmp_path) -> Path:
+    """Five labeled cases and two without labels, each in another orientation."""
+    for i in range(7):
+        image, label = volumes(i)
+        save_as(tmp_path / "images" / f"scan{i}.nii.gz", image, CODES[i * 7])
+        if i < 5:  # the label's axes need not be its image's
+            save_as(tmp_path / "labels" / f"scan{i}.nii.gz", label, CODES[-1 - i * 5])
+    return tmp_path
+
+
+def run_prepare(raw: Path, **changes) -> list[str]:
+    return prepare_folder(raw / "images", raw / "labels", raw / "data", **changes)
+
+
+def arrays(root: Path, case_id: str) -> tuple[np.ndarray, np.ndarray]:
+    with h5py.File(root / "cases" / f"{case_id}.h5") as file:
+        return file["image"][:], file["label"][:]
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_landmark_is_found_in_all_48_orientations(tmp_path):
+    image, label = volumes()
+    for i, code in enumerate(CODES):
+        save_as(tmp_path / "images" / f"{code}.nii", image, code)
+        save_as(tmp_path / "labels" / f"{code}.nii", label, CODES[i - 7])
+    run_prepare(tmp_path, recipe=FolderRecipe(values=(1, 2)))
+    assert len(CODES) == 48
+    for code in CODES:
+        got_image, got_label = arrays(tmp_path / "data", code)
+        np.testing.assert_array_equal(got_image, image)
+        np.testing.assert_array_equal(got_label, label)
+        assert got_label[LANDMARK] == 2
+        assert np.unravel_index(got_image.argmax(), SHAPE) == LANDMARK
+
+
+def test_a_rotated_scan_keeps_image_and_label_together(tmp_path):
+    image, label = volumes()
+    turned = np.eye(4)
+    angle = np.radians(20)
+    turned[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine = turned @ np.diag([*SPACING, 1.0])
+    for name in ("a", "b"):
+        save_as(tmp_path / "images" / f"{name}.nii", image, "LPS", affine)
+        save_as(tmp_path / "labels" / f"{name}.nii", label, "SAR", affine)
+    run_prepare(tmp_path)
+    for name in ("a", "b"):
+        got_image, got_label = arrays(tmp_path / "data", name)
+        np.testing.assert_array_equal(got_image, image)
+        np.testing.assert_array_equal(got_label, label > 0)
+
+
+def test_resampling_keeps_the_place_of_the_object(tmp_path):
+    for i in range(2):
+        image, label = volumes(i)
+        save_as(tmp_path / "images" / f"{i}.nii", image)
+        save_as(tmp_path / "labels" / f"{i}.nii", label)
+    run_prepare(tmp_path, recipe=FolderRecipe(spacing=(0.6, 1.0, 3.0)))
+    image, label = arrays(tmp_path / "data", "0")
+    assert image.shape == label.shape == (40, 24, 9)
+    center = np.argwhere(label).mean(0) + 0.5  # in voxels from the corner of the volume
+    before = np.argwhere(volumes()[1]).mean(0) + 0.5
+    np.testing.assert_allclose(center * (0.6, 1, 3), before * SPACING, atol=1.0)  # mm
+    assert open_dataset(str(tmp_path / "data")).spacing("0") == (0.6, 1.0, 3.0)
+
+
+def test_values_are_merged_with_a_notice_or_kept_by_choice(raw):
+    remarks = run_prepare(raw)
+    assert remarks == [
+        "the labels hold the values 1, 2; they were merged into one foreground (--values 1 2 makes "
+        "each a class)"
+    ]
+    assert set(np.unique(arrays(raw / "data", "scan0")[1])) == {0, 1}
+    assert open_dataset(str(raw / "data")).spec.classes == ("background", "foreground")
+    assert run_prepare(raw, recipe=FolderRecipe(values=(2,))) == []
+    assert (arrays(raw / "data", "scan0")[1] == (volumes()[1] == 2)).all()
+    assert open_dataset(str(raw / "data")).spec.classes == ("background", "value 2")
+
+
+def test_split_is_drawn_from_labeled_cases_with_a_seed(raw):
+    run_prepare(raw)
+    data = open_dataset(str(raw / "data"))
+    assert set(data.train[-2:]) == {"scan5", "scan6"}  # without labels, at the end
+    assert len(data.test) == 1
+    assert {*data.train, *data.test} == {f"scan{i}" for i in range(7)}
+    drawn = {
+        tuple(open_dataset(str(raw / "data")).test)
+        for seed in range(6)
+        if run_prepare(raw, recipe=FolderRecipe(seed=seed)) is not None
+    }
+    assert len(drawn) > 1
+    assert data.split(4).unlabeled == ("scan5", "scan6")
+    with pytest.raises(DualsegError, match=r"case scan5: expected a label.*--labeled"):
+        data.split(5)
+    with pytest.raises(DualsegError, match=r"case scan\d: expected a label.*--validation"):
+        data.split(2, validation=1)
+
+
+def test_given_lists_are_kept(raw):
+    (raw / "a.list").write_text("scan6\nscan2\nscan5\nscan0\n")
+    (raw / "b.list").write_text("scan4 scan1\n")
+    run_prepare(raw, train_list=raw / "a.list", test_list=raw / "b.list")
+    data = open_dataset(str(raw / "data"))
+    assert data.train == ("scan2", "scan0", "scan6", "scan5")  # labeled first, else as given
+    assert data.test == ("scan4", "scan1")
+
+
+def test_manifest_records_what_is_there(raw):
+    run_prepare(raw)
+    manifest = json.loads((raw / "data" / "manifest.json").read_text())
+    assert manifest["recipe"]["name"] == "folder"
+    record = manifest["cases"]["scan3"]
+    image, label = volumes(3)
+    assert record["shape"] == list(SHAPE)
+    assert record["spacing"] == list(SPACING)
+    assert record["orientation"] == "RAS"
+    assert record["intensities"] == pytest.approx([image.min(), image.max()])
+    assert record["label_voxels"] == {"0": int((label == 0).sum()), "1": int((label > 0).sum())}
+    assert manifest["cases"]["scan6"]["label_voxels"] is None
+    assert "/" not in json.dumps(manifest).replace("cases/", "")  # names no folder of this machine
+    assert (raw / "data" / "alignment.png").stat().st_size > 10_000
+
+
+def test_check_finds_what_was_changed_since(raw):
+    run_prepare(raw)
+    rows, problems = check(str(raw / "data"))
+    assert problems == []
+    assert [row[4] for row in rows].count("no label") == 2
+    with h5py.File(raw / "data" / "cases" / "scan2.h5", "r+") as file:
+        file["image"][0, 0, 0] += 1
+    shutil.copy(raw / "data" / "cases" / "scan5.h5", raw / "data" / "cases" / "scan6.h5")
+    _, problems = check(str(raw / "data"))
+    assert sum("scan2: expected the voxels that the manifest" in p for p in problems) == 1
+    assert sum("scan6: expected the voxels that the manifest" in p for p in problems) == 1
+    assert sum("scan5 and scan6: expected two scans" in p for p in problems) == 1
+
+
+def test_an_interrupted_preparation_goes_on(raw, monkeypatch):
+    done = []
+    real = prepare.write_case
+
+    def stop_after_three(root, case_id, *rest):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(case_id)
+        return real(root, case_id, *rest)
+
+    monkeypatch.setattr(prepare, "write_case", stop_after_three)
+    with pytest.raises(KeyboardInterrupt):
+        run_prepare(raw)
+    assert not (raw / "data" / "manifest.json").exists()
+    with pytest.raises(DualsegError, match=r"manifest.json: expected the manifest"):
+        open_dataset(str(raw / "data"))
+    again = []
+    monkeypatch.setattr(
+        prepare,
+        "write_case",
+        lambda root, case_id, *rest: again.append(case_id) or real(root, case_id, *rest),
+    )
+    run_prepare(raw)
+    assert sorted(done + again) == [f"scan{i}" for i in range(7)]
+    before = contents(raw / "data" / "cases")
+    again.clear()
+    run_prepare(raw)
+    assert again == []
+    assert contents(raw / "data" / "cases") == before
+    os.utime(raw / "images" / "scan1.nii.gz", (0, 0))  # a source that changed is done again
+    run_prepare(raw)
+    assert again == ["scan1"]
+
+
+def test_train_evaluate_predict_on_a_prepared_folder(raw):
+    run_prepare(raw)
+    experiment = Experiment.default(str(raw / "data"), "smoke", seed=1)
+    assert (experiment.dataset, experiment.root) == ("folder", str(raw / "data"))
+    assert experiment.labeled == 4
+    run = fit(experiment, raw / "run")
+    record = evaluate(run.folder)
+    assert len(record["cases"]) == 1
+    assert record["config"]["root"] is None
+    assert record["data"]["spec"]["spacing"] == list(SPACING)
+    scan = raw / "images" / "scan6.nii.gz"
+    assert main(["predict", str(run.folder), str(scan), "--out", str(raw / "mask.nii.gz")]) == 0
+    mask, like = nib.load(raw / "mask.nii.gz"), nib.load(scan)
+    assert mask.shape == like.shape
+    np.testing.assert_allclose(mask.affine, like.affine)
+
+
+def test_two_foreground_classes_train(raw):
+    run_prepare(raw, recipe=FolderRecipe(values=(1, 2)))
+    experiment = Experiment.default(str(raw / "data"), "smoke", iterations=2)
+    run = fit(experiment, raw / "run")
+    assert run.spec().classes == ("background", "value 1", "value 2")
+    assert evaluate(run.folder)["empties"] in (0, 1)
+
+
+def test_losses_of_own_data_are_those_of_la():
+    assert preset_losses("paper", "folder") == preset_losses("paper", "la")
+
+
+def test_commands_of_the_readme(raw, capsys, monkeypatch):
+    monkeypatch.chdir(raw)
+    for command in (
+        "data prepare folder --images images --labels labels --out data",
+        "data check data",
+        "train --dataset data --profile smoke --iterations 2 --out runs/mine",
+        "evaluate runs/mine",
+        "predict runs/mine images/scan6.nii.gz --out mask.nii.gz",
+    ):
+        assert main(command.split()) == 0, capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert "data/alignment.png" in out.replace("\\", "/")
+    assert "7 cases, no problem found" in out
+
+
+# Bad input: what is done to the raw folder, and the sentence it is answered with.
+
+
+def label_of(raw, change, name="scan0"):
+    path = raw / "labels" / f"{name}.nii.gz"
+    scan = nib.load(path)
+    values, affine = change(np.asanyarray(scan.dataobj).astype(np.float32), scan.affine.copy())
+    nib.save(nib.Nifti1Image(values.astype(np.float32), affine), path)
+
+
+def image_of(raw, change, name="scan0"):
+    path = raw / "images" / f"{name}.nii.gz"
+    scan = nib.load(path)
+    values, affine = change(np.asanyarray(scan.dataobj).copy(), scan.affine.copy())
+    nib.save(nib.Nifti1Image(values, affine), path)
+
+
+def put(values, place, value):
+    values[place] = value
+    return values
+
+
+def shifted(values, affine, by=5.0):
+    affine[0, 3] += by
+    return values, affine
+
+
+def flipped_header(values, affine):
+    """The header says left where it was right: the voxels lie mirrored in the body."""
+    return values, np.diag([-1.0, 1, 1, 1]) @ affine
+
+
+def without_an_axis(path):
+    scan = nib.Nifti1Image(volumes()[0], None)
+    scan.header.set_sform(np.diag([0.0, 1, 1, 1]), code=1)
+    nib.save(scan, path)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+BAD = {
+    "no image folder": (lambda r: shutil.rmtree(r / "images"), r"images: expected a folder"),
+    "no label folder": (lambda r: shutil.rmtree(r / "labels"), r"labels: expected a folder"),
+    "no images": (
+        lambda r: [p.unlink() for p in (r / "images").iterdir()],
+        r"images: expected .nii or .nii.gz images, found none",
+    ),
+    "label without image": (
+        lambda r: (r / "images" / "scan2.nii.gz").unlink(),
+        r"scan2.nii.gz: expected an image of the same name",
+    ),
+    "two files of one name": (
+        lambda r: save_as(r / "images" / "scan1.nii", volumes()[0]),
+        r"scan1.nii.gz: has the same name as scan1.nii",
+    ),
+    "space in a name": (
+        lambda r: (r / "images" / "scan6.nii.gz").rename(r / "images" / "scan 6.nii.gz"),
+        r"scan 6.nii.gz: expected a name without spaces",
+    ),
+    "one label": (
+        lambda r: [(r / "labels" / f"scan{i}.nii.gz").unlink() for i in range(1, 5)],
+        r"labels: expected at least 2 labeled cases .*, found 1",
+    ),
+    "truncated image": (
+        lambda r: truncate(r / "images" / "scan0.nii.gz"),
+        r"images.scan0.nii.gz: expected a readable NIfTI",
+    ),
+    "truncated label": (
+        lambda r: truncate(r / "labels" / "scan0.nii.gz"),
+        r"labels.scan0.nii.gz: expected a readable NIfTI",
+    ),
+    "no NIfTI": (
+        lambda r: (r / "images" / "scan0.nii.gz").write_text("hello"),
+        r"images.scan0.nii.gz: expected a readable NIfTI",
+    ),
+    "empty file": (
+        lambda r: (r / "images" / "scan0.nii.gz").write_bytes(b""),
+        r"images.scan0.nii.gz: expected a readable NIfTI",
+    ),
+    "four axes": (
+        lambda r: image_of(r, lambda v, a: (np.stack([v, v], -1), a)),
+        r"images.scan0.nii.gz: expected one volume with three axes",
+    ),
+    "two axes": (
+        lambda r: image_of(r, lambda v, a: (v[..., 0], a)),
+        r"images.scan0.nii.gz: expected one volume with three axes",
+    ),
+    "NaN in the image": (
+        lambda r: image_of(r, lambda v, a: (put(v, (0, 0, 0), np.nan), a)),
+        r"images.scan0.nii.gz: expected finite intensities, found 1",
+    ),
+    "infinite image": (
+        lambda r: image_of(r, lambda v, a: (put(v, (0, 0, 0), np.inf), a)),
+        r"images.scan0.nii.gz: expected finite intensities, found 1",
+    ),
+    "label of another size": (
+        lambda r: label_of(r, lambda v, a: (v[1:], a)),
+        r"labels.scan0.nii.gz: expected the \(20, 24, 18\) voxels of its image",
+    ),
+    "label elsewhere": (
+        lambda r: label_of(r, shifted),
+        r"labels.scan0.nii.gz: expected to lie where its image lies, found corners 5.0 mm apart",
+    ),
+    "label mirrored": (
+        lambda r: label_of(r, flipped_header),
+        r"labels.scan0.nii.gz: expected to lie where its image lies",
+    ),
+    "label of another voxel size": (
+        lambda r: label_of(r, lambda v, a: (v, a @ np.diag([2.0, 2, 2, 1]))),
+        r"labels.scan0.nii.gz: expected to lie where its image lies",
+    ),
+    "interpolated label": (
+        lambda r: label_of(r, lambda v, a: (v * 0.7, a)),
+        r"labels.scan0.nii.gz: expected whole label values from 0 up.*interpolated",
+    ),
+    "negative label": (
+        lambda r: label_of(r, lambda v, a: (-v, a)),
+        r"labels.scan0.nii.gz: expected whole label values from 0 up",
+    ),
+    "NaN in the label": (
+        lambda r: label_of(r, lambda v, a: (put(v, (0, 0, 0), np.nan), a)),
+        r"labels.scan0.nii.gz: expected finite",
+    ),
+    "image in the label's place": (
+        lambda r: label_of(r, lambda v, a: (np.arange(v.size, dtype=float).reshape(v.shape), a)),
+        r"labels.scan0.nii.gz: expected a label, found 8640 different values",
+    ),
+    "no affine": (
+        lambda r: without_an_axis(r / "images" / "scan0.nii.gz"),
+        r"images.scan0.nii.gz: expected an affine that says how the axes lie",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named_and_nothing_is_left_half(raw, name, capsys):
+    spoil, sentence = BAD[name]
+    spoil(raw)
+    with pytest.raises(DualsegError, match=sentence):
+        run_prepare(raw)
+    assert not (raw / "data" / "manifest.json").exists()
+    for path in (raw / "data").rglob("*"):
+        assert path.is_dir() or path.suffix in (".h5", ".json"), "no temporary file is left"
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+            with h5py.File(path.with_suffix(".h5")) as file:
+                assert file["image"].shape == SHAPE
+
+
+BAD_CALLS = {
+    "spacing": (lambda: FolderRecipe(spacing=(1, 0, 1)), "spacing: expected three sizes in mm"),
+    "value 0": (lambda: FolderRecipe(values=(0, 1)), "values: expected different label values"),
+    "value twice": (lambda: FolderRecipe(values=(2, 2)), "values: expected different label values"),
+    "share": (lambda: FolderRecipe(test_share=1), "test_share: expected a number between 0 and 1"),
+    "seed": (lambda: FolderRecipe(seed=-1), "seed: expected 0 or more"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CALLS)
+def test_bad_recipes_are_refused(name):
+    call, sentence = BAD_CALLS[name]
+    with pytest.raises(DualsegError, match=sentence):
+        call()
+
+
+BAD_LISTS = {
+    "one list": ("scan0", None, "expected both or neither"),
+    "unknown id": (
+        "scan0 scan9",
+        "scan1",
+        "a.list: expected ids that have an image, found 'scan9'",
+    ),
+    "empty": ("", "scan1", "a.list: expected ids that have an image, found no id"),
+    "in both": ("scan0 scan1", "scan1", "b.list: expected no id twice.*'scan1'"),
+    "twice": ("scan0 scan0", "scan1", "expected no id twice.*'scan0'"),
+    "test without label": ("scan0", "scan6", "b.list: expected labeled cases, found 'scan6'"),
+    "train without any label": ("scan5 scan6", "scan0", "a.list: expected a labeled case"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LISTS)
+def test_bad_lists_are_refused(raw, name):
+    train, test, sentence = BAD_LISTS[name]
+    (raw / "a.list").write_text(train)
+    if test is not None:
+        (raw / "b.list").write_text(test)
+    with pytest.raises(DualsegError, match=sentence):
+        run_prepare(
+            raw, train_list=raw / "a.list", test_list=None if test is None else raw / "b.list"
+        )
+
+
+BAD_FOLDERS = {
+    "no JSON": (lambda m, r: m.write_text("{"), "manifest.json: expected JSON"),
+    "a list": (lambda m, r: m.write_text("[]"), "manifest.json: expected layout 1, found 'list'"),
+    "another layout": (lambda m, r: m.write_text('{"layout": 2}'), "expected layout 1, found 2"),
+    "no entry": (lambda m, r: m.write_text('{"layout": 1}'), "expected the entry 'dataset'"),
+    "no list": (lambda m, r: (r / "test.list").unlink(), "test.list: expected the list"),
+    "strange id": (lambda m, r: (r / "test.list").write_text("x"), "found no 'x'"),
+    "missing file": (
+        lambda m, r: (r / "cases" / "scan0.h5").unlink(),
+        "scan0.h5: .*no such file",
+    ),
+    "damaged file": (
+        lambda m, r: truncate(r / "cases" / "scan0.h5"),
+        "scan0.h5: expected a readable HDF5 file",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FOLDERS)
+def test_damaged_prepared_folders_are_named(raw, name):
+    spoil, sentence = BAD_FOLDERS[name]
+    run_prepare(raw)
+    spoil(raw / "data" / "manifest.json", raw / "data")
+    with pytest.raises(DualsegError, match=sentence):
+        open_dataset(str(raw / "data")).case("scan0")
