@@ -61,6 +61,7 @@ def run(capsys, *words) -> tuple[int, str, str]:
         "paper",
         "data list",
         "data fetch",
+        "data prepare",
         "data check",
         "records publish",
         "records table",
@@ -117,7 +118,7 @@ def test_data_list_names_sources(capsys):
     assert "80 training and 20 test cases" in out
     assert "Xiong" in out
     assert "yulequan/UA-MT" in out
-    assert "ROOT/<case>/mri_norm2.h5" in out
+    assert "DIR/<case>/mri_norm2.h5" in out
 
 
 def test_data_check_good_and_bad(capsys, la_root):
