@@ -184,7 +184,7 @@ def test_demo_on_the_phantom(capsys, tmp_path, monkeypatch):
 
 
 WRONG = {
-    "unknown data set": (["train", "--dataset", "heart"], "dataset: expected one of la, phantom"),
+    "unknown data set": (["train", "--dataset", "heart"], "dataset: expected one of folder, la"),
     "unknown method": (["train", "--method", "magic"], "method: expected one of dual, supervised"),
     "unknown profile": (["train", "--profile", "huge"], "profile: expected one of full, lesson"),
     "no root": (["train", "--dataset", "la"], "give --root DIR"),
@@ -205,7 +205,10 @@ WRONG = {
     "ramp": (["train", "--ramp-up", "2"], "ramp_up: expected a number from 0 to 1"),
     "no preset": (["train", "--preset", "best"], "preset: expected one of cce, cps"),
     "no preset to explain": (["explain", "--preset", "best"], "preset: expected one of cce, cps"),
-    "no data set": (["gradients", "--dataset", "moon"], "dataset: expected one of brats2019, la"),
+    "no data set": (
+        ["gradients", "--dataset", "moon"],
+        "dataset: expected one of brats2019, folder",
+    ),
     "no such time": (["explain", "--at", "2"], "at: expected t from 0 to 1, found 2"),
     "no table": (["paper", "table9"], "table: expected one of ablation_components"),
     "not in table": (["paper", "comparison", "--dataset", "phantom"], "dataset: expected one of"),

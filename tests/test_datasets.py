@@ -144,7 +144,9 @@ def test_phantom_needs_no_root_and_is_cached():
 
 
 def test_unknown_data_set():
-    with pytest.raises(DualsegError, match="dataset: expected one of la, phantom, found 'heart'"):
+    with pytest.raises(
+        DualsegError, match="dataset: expected one of folder, la, phantom, found 'heart'"
+    ):
         open_dataset("heart")
 
 

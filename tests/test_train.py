@@ -48,9 +48,11 @@ def test_a_run_leaves_config_data_log_and_weights(small, tmp_path, method):
     assert info["training"]["peak_memory_mb"] > 50
     log = run.log()
     assert [line["step"] for line in log] == [1, 2, 3, 4, 5, 6]
-    terms = {"supervised_a", "supervised_b"} | ({"cross_pseudo"} if method == "dual" else set())
-    assert set(log[0]) == {"step", "learning_rate", "loss"} | terms
-    assert log[0]["loss"] == pytest.approx(sum(log[0][name] for name in terms))
+    weights = build_method(run.experiment(), dataset_spec("la")).weights(Progress(2, 6))
+    measured = set(log[2]) - {"step", "learning_rate", "loss"} - set(weights)
+    assert ("disagreement" in measured) == (method == "dual")
+    total = sum(weight * log[2][name] for name, weight in weights.items())
+    assert log[2]["loss"] == pytest.approx(total)
 
 
 def test_training_learns_the_ball(small, tmp_path):
