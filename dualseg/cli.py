@@ -329,6 +329,31 @@ def data_check(dataset: Positional[str], root: Path | None = None) -> None:
     print(f"{len(rows) - 1} cases, no problem found; split: {used}.")
 
 
+def data_export(
+    dataset: Positional[str],
+    case: Positional[str],
+    out: Path,
+    label: Path | None = None,
+    root: Path | None = None,
+) -> None:
+    """Write one case as NIfTI, to look at it in a viewer or to try `dualseg predict` on it.
+
+    Example: dualseg data export phantom phantom_041 --out scan.nii.gz --label truth.nii.gz
+
+    Args:
+        dataset: Name of the data set, or a folder that `dualseg data prepare` made.
+        case: Its id (`dualseg data check` lists them).
+        out: The image to write, .nii or .nii.gz.
+        label: Also write the label, to this file.
+        root: Folder of the data set.
+    """
+    from .datasets import open_dataset
+    from .nifti import export_case
+
+    export_case(open_dataset(dataset, root), case, out, label)
+    print(f"{out}: written.")
+
+
 def records_publish(
     run: Positional[Path],
     to: Path = Path("figures/records"),
@@ -434,7 +459,8 @@ def _app(argv: Sequence[str]) -> SubcommandApp:
     data.command(data_fetch, name="fetch")
     data.command(data_prepare, name="prepare")
     data.command(data_check, name="check")
-    app.command(data, name="data", help="Data sets: list, fetch, prepare, check.")
+    data.command(data_export, name="export")
+    app.command(data, name="data", help="Data sets: list, fetch, prepare, check, export.")
     records = SubcommandApp()
     records.command(records_publish, name="publish")
     records.command(records_table, name="table")

@@ -17,7 +17,7 @@ from nibabel import orientations
 from torch import Tensor
 
 from .config import DatasetSpec
-from .datasets import shrink_image
+from .datasets import Dataset, shrink_image
 from .environment import pick_device
 from .errors import DualsegError
 from .files import write_atomically
@@ -82,6 +82,38 @@ def predict_nifti(
     if not mask.any():
         remarks.append("no foreground was found: the mask is empty")
     return remarks
+
+
+def export_case(
+    dataset: Dataset, case_id: str, out: str | Path, label: str | Path | None = None
+) -> None:
+    """Write a case's image (and label) as NIfTI, for a viewer or to try `predict_nifti` on.
+
+    The affine has the data set's voxel size and orientation; its origin is the volume's middle.
+    Raises DualsegError for an unknown case or a name that does not end in .nii or .nii.gz.
+    """
+    known = dataset.train + dataset.test
+    if case_id not in known:
+        raise DualsegError(
+            f"case: expected one of the {len(known)} ids of {dataset.spec.name} (`dualseg data "
+            f"check` lists them), found {case_id!r}."
+        )
+    wanted = [(Path(out), "image")] + ([(Path(label), "label")] if label else [])
+    for path, _ in wanted:
+        _stem(path)
+    if label and not dataset.has_label(case_id):
+        raise DualsegError(f"case {case_id}: expected a label to export, found none.")
+    case = dataset.read(case_id)
+    there = orientations.axcodes2ornt(dataset.spec.orientation)
+    turn = orientations.inv_ornt_aff(there, case.image.shape)
+    affine = np.diag([*(dataset.spacing(case_id)), 1.0])
+    # The array's axes as they lie in the body; then each of them as long as its voxels.
+    affine = np.linalg.inv(turn) @ affine
+    affine[:3, 3] = -affine[:3, :3] @ (np.array(case.image.shape) - 1) / 2
+    for path, kind in wanted:
+        image = nib.Nifti1Image(getattr(case, kind), affine)
+        image.header.set_xyzt_units("mm")
+        _write_image(path, image)
 
 
 def read_nifti(path: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
@@ -192,6 +224,10 @@ def resize(volume: Tensor, shape: tuple[int, ...]) -> Tensor:
 def _write(path: Path, scan: nib.Nifti1Image, values: np.ndarray) -> None:
     image = nib.Nifti1Image(values, scan.affine)
     image.header.set_xyzt_units(*scan.header.get_xyzt_units())
+    _write_image(path, image)
+
+
+def _write_image(path: Path, image: nib.Nifti1Image) -> None:
     content = image.to_bytes()
     if path.suffix == ".gz":
         content = gzip.compress(content, mtime=0)

@@ -63,6 +63,7 @@ def run(capsys, *words) -> tuple[int, str, str]:
         "data fetch",
         "data prepare",
         "data check",
+        "data export",
         "records publish",
         "records table",
         "records plot",

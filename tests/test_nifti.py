@@ -1,5 +1,6 @@
 """Predicting a NIfTI file: same grid out, any orientation and voxel size in, clear refusals."""
 
+import dataclasses
 import itertools
 
 import nibabel as nib
@@ -18,7 +19,7 @@ from nibabel.orientations import (
 from dualseg.config import Experiment
 from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
-from dualseg.nifti import predict_nifti
+from dualseg.nifti import export_case, predict_nifti
 from dualseg.runs import Run
 from dualseg.train import fit
 
@@ -239,3 +240,35 @@ def test_output_name_without_nifti_suffix(trained, tmp_path):
         DualsegError, match=r"mask.png: expected a name that ends in .nii or .nii.gz"
     ):
         predict_nifti(trained[0].folder, tmp_path / "scan.nii.gz", tmp_path / "mask.png")
+
+
+def test_an_exported_case_lies_as_the_data_set_says(la_root, tmp_path):
+    dataset = open_dataset("la", la_root)
+    export_case(dataset, "TESTA", tmp_path / "image.nii.gz", tmp_path / "label.nii")
+    case = dataset.read("TESTA")
+    for name, values in (("image.nii.gz", case.image), ("label.nii", case.label)):
+        scan = nib.load(tmp_path / name)
+        np.testing.assert_array_equal(np.asanyarray(scan.dataobj), values)
+        assert "".join(aff2axcodes(scan.affine)) == "LPS"
+        np.testing.assert_allclose(nib.affines.voxel_sizes(scan.affine), 0.625)
+        middle = (np.array(values.shape) - 1) / 2
+        np.testing.assert_allclose(nib.affines.apply_affine(scan.affine, middle), 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("code", ALL_CODES)
+def test_exports_in_every_orientation(la_root, tmp_path, code):
+    dataset = open_dataset("la", la_root)
+    spec = dataclasses.replace(dataset.spec, orientation=code, spacing=(1.0, 2.0, 3.0))
+    export_case(dataclasses.replace(dataset, spec=spec), "TESTA", tmp_path / "image.nii")
+    affine = nib.load(tmp_path / "image.nii").affine
+    assert "".join(aff2axcodes(affine)) == code
+    np.testing.assert_allclose(nib.affines.voxel_sizes(affine), (1, 2, 3))
+
+
+def test_exports_of_nothing_are_refused(la_root, tmp_path):
+    dataset = open_dataset("la", la_root)
+    with pytest.raises(DualsegError, match="case: expected one of the 10 ids of la.*'nobody'"):
+        export_case(dataset, "nobody", tmp_path / "image.nii")
+    with pytest.raises(DualsegError, match="image.png: expected a name that ends in .nii"):
+        export_case(dataset, "TESTA", tmp_path / "image.png")
+    assert list(tmp_path.glob("image*")) == []
