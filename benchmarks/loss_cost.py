@@ -17,13 +17,15 @@ from pathlib import Path
 import torch
 import tyro
 
-from dualseg.config import Experiment, Progress, dataset_spec
+from dualseg.config import Experiment
 from dualseg.environment import describe_device, peak_memory_mb, pick_device, versions
 from dualseg.files import write_atomically
 from dualseg.methods import build_method
 from dualseg.methods.dual import dual_terms, dual_weights
 from dualseg.networks import NetworkOutput
 from dualseg.sampling import Batch
+from dualseg.specs import dataset_spec
+from dualseg.train_config import Progress
 
 PRESETS = ("paper", "released", "cps")
 

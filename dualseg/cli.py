@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from tyro.conf import OmitArgPrefixes, Positional
 from tyro.extras import SubcommandApp
 
-from .config import SPECS, Experiment
+from . import cli_data, cli_records
+from .config import Experiment
 from .errors import DualsegError
-from .recipes import FolderRecipe
 from .text import columns
 
 DESCRIPTION = (
@@ -235,193 +234,6 @@ def paper(table: Positional[str] = "", dataset: str | None = None) -> None:
     print("\nRemarks:", *paper_remarks(table), sep="\n- ")
 
 
-def data_list() -> None:
-    """The data sets, their splits, and where the files come from.
-
-    Example: dualseg data list
-    """
-    from .datasets import published_lists
-
-    for spec in SPECS.values():
-        if spec.name == "folder":
-            print(f"{spec.name}: {spec.title}\n  {spec.terms}")
-            continue
-        train, test = published_lists(spec.name)
-        spacing = " x ".join(f"{s:g}" for s in spec.spacing)
-        print(
-            f"{spec.name}: {spec.title}\n"
-            f"  {len(train)} training and {len(test)} test cases, {spacing} mm, axes "
-            f"{spec.orientation}, {spec.labeled} labeled by default\n  {spec.terms}"
-        )
-
-
-def data_fetch(dataset: Positional[str], root: Path, source: str | None = None) -> None:
-    """Download a public data set, each file checked against its SHA-256; goes on where it stopped.
-
-    Example: dualseg data fetch la --root LA
-
-    Args:
-        dataset: Name of the data set; only "la" may be fetched without registration.
-        root: Folder to put it.
-        source: Another base address with the same files (a mirror): SOURCE/<case>/mri_norm2.h5.
-    """
-    from .download import checksums, fetch
-
-    new = fetch(dataset, root, source)
-    print(
-        f"{root}: {len(checksums(dataset))} cases in place, {len(new)} of them new.\n"
-        f"{SPECS[dataset].terms}\nNext: dualseg data check {dataset} --root {root}"
-    )
-
-
-def data_prepare(
-    recipe: Positional[Literal["folder"]],
-    images: Path,
-    labels: Path,
-    out: Path,
-    options: FolderRecipe = FolderRecipe(),  # noqa: B008  (frozen)
-    train_list: Path | None = None,
-    test_list: Path | None = None,
-) -> None:
-    """Turn raw files into a checked data set (then `--dataset OUT`); goes on where it stopped.
-
-    Example: dualseg data prepare folder --images scans --labels masks --out data
-
-    Args:
-        recipe: "folder": images/ID.nii[.gz] and labels/ID.nii[.gz], matched by name; an image
-            without a label is an unlabeled case.
-        images: Folder of the images.
-        labels: Folder of the labels.
-        out: Folder to make.
-        options: The recipe.
-        train_list: File with training ids, one a line (with --test-list, instead of a draw).
-        test_list: File with test ids.
-    """
-    from .prepare import prepare_folder
-
-    for remark in prepare_folder(images, labels, out, options, train_list, test_list):
-        print(f"note: {remark}.", file=sys.stderr)
-    print(
-        f"{out}: prepared. Look at {out / 'alignment.png'}: do the contours follow the organ?\n"
-        f"Next: dualseg data check {out}; dualseg train --dataset {out} --out runs/mine"
-    )
-
-
-def data_check(dataset: Positional[str], root: Path | None = None) -> None:
-    """Read every case of a data set; report what does not fit and exit with 1 if anything does not.
-
-    Example: dualseg data check la --root LA
-
-    Args:
-        dataset: Name of the data set, or a folder that `dualseg data prepare` made.
-        root: Its folder.
-    """
-    from .datasets import check, open_dataset
-
-    rows, problems = check(dataset, root)
-    print(columns(rows))
-    for problem in problems:
-        print(f"problem: {problem}")
-    if problems:
-        raise DualsegError(f"{len(problems)} problems found in {len(rows) - 1} cases.")
-    lists = {"published": "the published lists", "folder": "train.list and test.list of the folder"}
-    used = lists[open_dataset(dataset, root).lists]
-    print(f"{len(rows) - 1} cases, no problem found; split: {used}.")
-
-
-def data_export(
-    dataset: Positional[str],
-    case: Positional[str],
-    out: Path,
-    label: Path | None = None,
-    root: Path | None = None,
-) -> None:
-    """Write one case as NIfTI, to look at it in a viewer or to try `dualseg predict` on it.
-
-    Example: dualseg data export phantom phantom_041 --out scan.nii.gz --label truth.nii.gz
-
-    Args:
-        dataset: Name of the data set, or a folder that `dualseg data prepare` made.
-        case: Its id (`dualseg data check` lists them).
-        out: The image to write, .nii or .nii.gz.
-        label: Also write the label, to this file.
-        root: Folder of the data set.
-    """
-    from .datasets import open_dataset
-    from .nifti import export_case
-
-    export_case(open_dataset(dataset, root), case, out, label)
-    print(f"{out}: written.")
-
-
-def records_publish(
-    run: Positional[Path],
-    to: Path = Path("figures/records"),
-    split: str = "test",
-    pictures: Path | None = None,
-) -> None:
-    """Copy a run's record to the folder that README, notebooks and figures read.
-
-    Example: dualseg records publish runs/la_dual --pictures figures
-
-    Args:
-        run: Folder of the run.
-        to: Folder of the published records.
-        split: "test" or "val".
-        pictures: Copy the run's pictures to this folder, too.
-    """
-    from .records import publish
-
-    print(f"published: {publish(run, to, split, pictures)}")
-
-
-def records_table(folder: Path = Path("figures/records"), markdown: bool = False) -> None:
-    """Print the published records as one table.
-
-    Example: dualseg records table --markdown
-
-    Args:
-        folder: Folder of the records.
-        markdown: As a Markdown table.
-    """
-    from .records import load_records, table
-
-    print(table(load_records(folder), markdown))
-    if not markdown:
-        print(
-            "Distances in voxels of the full grid; ± is the standard error over cases; a * marks "
-            "settings other than the profile's."
-        )
-
-
-def records_plot(out: Path, dataset: str = "la", folder: Path = Path("figures/records")) -> None:
-    """Draw Dice and 95HD of every test case of all published runs on a data set, side by side.
-
-    Example: dualseg records plot --dataset la --out figures/la_scores.png
-
-    Args:
-        out: The PNG to write.
-        dataset: Name of the data set.
-        folder: Folder of the records.
-    """
-    if out.suffix != ".png":
-        raise DualsegError(f"{out}: expected a name that ends in .png.")
-    from .charts import plot_comparison
-    from .plotting import save
-    from .records import load_records
-
-    records = [r for r in load_records(folder) if r["config"]["dataset"] == dataset]
-    if not records:
-        raise DualsegError(f"{folder}: expected records of {dataset!r}, found none.")
-    means = ", ".join(f"{r['name']} {r['mean']['dice']:.1f}" for r in records)
-    save(
-        plot_comparison(records),
-        out,
-        alt=f"Dice and 95HD of every test case, run by run; mean Dice: {means}.",
-    )
-    print(f"{out}: {len(records)} runs drawn.")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. One sentence for what the user can put right."""
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -448,22 +260,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+GROUPS = {
+    "data": {
+        "list": cli_data.data_list,
+        "fetch": cli_data.data_fetch,
+        "prepare": cli_data.data_prepare,
+        "check": cli_data.data_check,
+        "export": cli_data.data_export,
+    },
+    "records": {
+        "publish": cli_records.records_publish,
+        "table": cli_records.records_table,
+        "plot": cli_records.records_plot,
+    },
+}
+
+
 def _app(argv: Sequence[str]) -> SubcommandApp:
     app = SubcommandApp()
     for command in (info, demo, _train_with_defaults(argv), evaluate, predict):
         app.command(command)
     for command in (explain, gradients, networks, paper):
         app.command(command)
-    data = SubcommandApp()
-    data.command(data_list, name="list")
-    data.command(data_fetch, name="fetch")
-    data.command(data_prepare, name="prepare")
-    data.command(data_check, name="check")
-    data.command(data_export, name="export")
-    app.command(data, name="data", help="Data sets: list, fetch, prepare, check, export.")
-    records = SubcommandApp()
-    records.command(records_publish, name="publish")
-    records.command(records_table, name="table")
-    records.command(records_plot, name="plot")
-    app.command(records, name="records", help="Records of runs: publish, table, plot.")
+    titles = {"data": "Data sets", "records": "Records of runs"}
+    for name, commands in GROUPS.items():
+        group = SubcommandApp()
+        for command, function in commands.items():
+            group.command(function, name=command)
+        app.command(group, name=name, help=f"{titles[name]}: {', '.join(commands)}.")
     return app

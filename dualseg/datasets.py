@@ -9,35 +9,22 @@ crop it needs, and nothing is inflated twice.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from tqdm import tqdm
 
 from . import phantom
-from .config import RESOLUTIONS, DatasetSpec, resolve_dataset
+from .cache import CACHE_VERSION, CacheEntry, cache_folder
+from .cases import Case, checked_case, read_h5
 from .errors import DualsegError
-from .files import write_atomically
-from .prepared import MANIFEST, is_prepared, read_manifest, sha256_of
-
-CACHE_VERSION = 1  # raise when the cached arrays would come out differently
-
-Read = Callable[[str], tuple[np.ndarray, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One volume on some grid. image (X, Y, Z) float32, label (X, Y, Z) uint8 class numbers."""
-
-    id: str
-    image: np.ndarray
-    label: np.ndarray
+from .prepared import MANIFEST, is_prepared, read_manifest
+from .specs import DatasetSpec, resolve_dataset
+from .train_config import RESOLUTIONS
 
 
 @dataclass(frozen=True)
@@ -124,8 +111,8 @@ class Dataset:
             image, label = phantom.make_case(int(case_id.rsplit("_", 1)[1]))
         else:
             place = str(self._path(case_id))
-            image, label = _read_h5(Path(place), self.has_label(case_id))
-        return _checked_case(case_id, image, label, place, len(self.spec.classes))
+            image, label = read_h5(Path(place), self.has_label(case_id))
+        return checked_case(case_id, image, label, place, len(self.spec.classes))
 
     def case(self, case_id: str) -> Case:
         """The case on this grid, memory-mapped from the cache (written on first use)."""
@@ -157,13 +144,13 @@ class Dataset:
             self.records[case_id]["file"] if self.records else f"{case_id}/mri_norm2.h5"
         )
 
-    def _cached(self, case_id: str) -> _CacheEntry:
+    def _cached(self, case_id: str) -> CacheEntry:
         entry = self._cache_entry(case_id)
         if not entry.is_fresh():
             entry.write(self.read(case_id), self.factor, len(self.spec.classes))
         return entry
 
-    def _cache_entry(self, case_id: str) -> _CacheEntry:
+    def _cache_entry(self, case_id: str) -> CacheEntry:
         source = "generated" if self.root is None else str(self.root.resolve())
         key = hashlib.sha256(f"{source} {CACHE_VERSION}".encode()).hexdigest()[:12]
         folder = cache_folder() / f"{self.spec.name}-{key}" / f"grid{self.factor}"
@@ -178,50 +165,7 @@ class Dataset:
                     f"check --root, or see `dualseg data list` for where the files come from."
                 ) from error
             stamp = f"{status.st_size} {status.st_mtime_ns}"
-        return _CacheEntry(folder / case_id, stamp)
-
-
-@dataclass(frozen=True)
-class _CacheEntry:
-    """Three files of one case: image, label, and a note that is written last."""
-
-    stem: Path
-    stamp: str
-    """Changes when the source changes; an entry with another stamp is written anew."""
-
-    @property
-    def image(self) -> Path:
-        return self.stem.with_name(self.stem.name + ".image.npy")
-
-    @property
-    def label(self) -> Path:
-        return self.stem.with_name(self.stem.name + ".label.npy")
-
-    @property
-    def note(self) -> Path:
-        return self.stem.with_name(self.stem.name + ".json")
-
-    def is_fresh(self) -> bool:
-        try:
-            noted = json.loads(self.note.read_text(encoding="utf-8"))["stamp"]
-        except (OSError, ValueError):
-            return False
-        return noted == self.stamp and self.image.is_file() and self.label.is_file()
-
-    def sha256(self) -> str:
-        return json.loads(self.note.read_text(encoding="utf-8"))["sha256"]
-
-    def write(self, case: Case, factor: int, classes: int) -> None:
-        digest = hashlib.sha256(repr((case.image.shape, case.label.shape)).encode())
-        digest.update(np.ascontiguousarray(case.image).tobytes())
-        digest.update(np.ascontiguousarray(case.label).tobytes())
-        for path, array in (
-            (self.image, shrink_image(case.image, factor)),
-            (self.label, shrink_label(case.label, factor, classes)),
-        ):
-            write_atomically(path, lambda file, array=array: np.save(file, array))
-        note = json.dumps({"stamp": self.stamp, "sha256": digest.hexdigest()}).encode()
-        write_atomically(self.note, lambda file: file.write(note))
+        return CacheEntry(folder / case_id, stamp)
 
 
 def open_dataset(
@@ -246,73 +190,6 @@ def open_dataset(
             f"{unknown[0]!r}; prepare the data again, or take the id out of the list."
         )
     return Dataset(spec, root, train, test, factor, records)
-
-
-def check(
-    name: str, root: str | os.PathLike | None = None
-) -> tuple[list[tuple[str, ...]], list[str]]:
-    """Read every case: a table (header first) of what was found, and a list of problems."""
-    dataset = open_dataset(name, root)
-    rows: list[tuple[str, ...]] = [("case", "split", "shape", "intensities", "foreground")]
-    problems: list[str] = []
-    seen: dict[str, str] = {}
-    cases = [(case, "train") for case in dataset.train] + [(case, "test") for case in dataset.test]
-    for case_id, part in tqdm(cases, desc=f"checking {name}", unit="case"):
-        try:
-            case = dataset.read(case_id)
-        except DualsegError as error:
-            rows.append((case_id, part, "", "", ""))
-            problems.append(str(error))
-            continue
-        low, high, share = case.image.min(), case.image.max(), (case.label > 0).mean()
-        shape = " x ".join(map(str, case.image.shape))
-        known = dataset.has_label(case_id)
-        foreground = f"{100 * share:.2f} %" if known else "no label"
-        rows.append((case_id, part, shape, f"{low:.2f} to {high:.2f}", foreground))
-        if dataset.records:
-            now = sha256_of(case.image, case.label if known else None)
-            if now != dataset.records[case_id]["sha256"]:
-                problems.append(
-                    f"case {case_id}: expected the voxels that the manifest describes, found "
-                    "others; prepare the data again."
-                )
-        if known and share == 0:
-            problems.append(f"case {case_id}: expected a labeled foreground, found none.")
-        twin = seen.setdefault(hashlib.sha256(case.image.tobytes()).hexdigest(), case_id)
-        if twin != case_id:
-            problems.append(
-                f"cases {twin} and {case_id}: expected two scans, found the same voxels."
-            )
-    return rows, problems
-
-
-def cache_folder() -> Path:
-    """Where prepared volumes are kept: `DUALSEG_CACHE`, else the user's cache folder."""
-    default = platformdirs.user_cache_path("dualseg", appauthor=False)
-    return Path(os.environ.get("DUALSEG_CACHE") or default)
-
-
-def shrink_image(image: np.ndarray, factor: int) -> np.ndarray:
-    """Mean over blocks of factor^3 voxels; (X, Y, Z) -> (ceil(X/f), ceil(Y/f), ceil(Z/f)) float32.
-
-    Voxel i of the small grid covers the full-grid voxels f*i to f*i + f-1; the border is repeated
-    where a side is no multiple of the factor.
-    """
-    return _blocks(image.astype(np.float32), factor).mean((1, 3, 5), dtype=np.float32)
-
-
-def shrink_label(label: np.ndarray, factor: int, classes: int) -> np.ndarray:
-    """The class with the largest share of each block (the lower number of equals), as uint8."""
-    if factor == 1:
-        return label.astype(np.uint8)
-    shares = [_blocks(label == c, factor).mean((1, 3, 5), dtype=np.float32) for c in range(classes)]
-    return np.argmax(shares, axis=0).astype(np.uint8)
-
-
-def _blocks(volume: np.ndarray, factor: int) -> np.ndarray:
-    padded = np.pad(volume, [(0, -side % factor) for side in volume.shape], mode="edge")
-    x, y, z = (side // factor for side in padded.shape)
-    return padded.reshape(x, factor, y, factor, z, factor)
 
 
 def _existing_root(root: str | os.PathLike | None, spec: DatasetSpec) -> Path:
@@ -349,49 +226,3 @@ def published_lists(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         tuple((folder / f"{part}.list").read_text(encoding="utf-8").split())
         for part in ("train", "test")
     )
-
-
-def _read_h5(path: Path, labeled: bool) -> tuple[np.ndarray, np.ndarray]:
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            image = file["image"][:]
-            return image, file["label"][:] if labeled else np.zeros(image.shape, np.uint8)
-    except FileNotFoundError as error:
-        raise DualsegError(f"{path}: no such file.") from error
-    except KeyError as error:
-        raise DualsegError(
-            f"{path}: expected the data sets 'image' and 'label', found {error.args[0]}."
-        ) from error
-    except OSError as error:
-        raise DualsegError(
-            f"{path}: expected a readable HDF5 file, found a damaged or truncated one "
-            f"({error}); fetch it again."
-        ) from error
-
-
-def _checked_case(
-    case_id: str, image: np.ndarray, label: np.ndarray, place: str, classes: int
-) -> Case:
-    if image.ndim != 3:
-        raise DualsegError(f"{place}: expected an image of three axes, found shape {image.shape}.")
-    if label.shape != image.shape:
-        raise DualsegError(
-            f"{place}: expected image and label of one shape, found {image.shape} and "
-            f"{label.shape}."
-        )
-    bad = int(np.size(image) - np.isfinite(image).sum())
-    if bad:
-        raise DualsegError(
-            f"{place}: expected finite intensities, found {bad} voxels that are NaN or infinite; "
-            "repair or leave out the case."
-        )
-    values = np.unique(label)
-    strange = [v for v in values.tolist() if v not in range(classes)]
-    if strange:
-        raise DualsegError(
-            f"{place}: expected labels 0 to {classes - 1}, found {strange[:5]}; "
-            "map the label values to class numbers first."
-        )
-    return Case(case_id, image.astype(np.float32, copy=False), label.astype(np.uint8, copy=False))

@@ -10,7 +10,7 @@ from importlib import metadata
 
 import torch
 
-from .datasets import cache_folder
+from .cache import cache_folder
 
 
 def pick_device() -> torch.device:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import textwrap
 from dataclasses import asdict
 
-from .config import SPECS, Progress
 from .errors import require, require_one_of
 from .gradients import INPUTS, gradient_table, released_gradient_table, released_values
 from .loss_config import DATASET_CHOICES, PRESETS, LossConfig, preset_losses
 from .methods.dual import dual_weights
 from .paper import Difference, differences
+from .specs import SPECS
 from .text import columns
+from .train_config import Progress
 
 # Family: (title, where in the paper, formula). Terms of a family differ in the network that learns.
 FAMILIES = {

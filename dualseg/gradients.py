@@ -10,11 +10,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .config import Progress
 from .loss_config import LossConfig
 from .methods.dual import dual_terms, dual_weights
 from .networks import NetworkOutput
 from .released import released_unlabeled_terms
+from .train_config import Progress
 
 INPUTS = ("logits A", "logits B", "features A", "features B")
 GRADIENT, CONSTANT, NOTHING = "gradient", "constant", "-"

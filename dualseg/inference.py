@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .config import TrainConfig
 from .errors import DualsegError
 from .methods import Method
 from .sampling import IntensityScale
+from .train_config import TrainConfig
 
 Predict = Callable[[Tensor], Tensor]
 
@@ -74,7 +74,7 @@ def predict_volume(
 
     Shapes: image (X, Y, Z) on the run's training grid, as stored -> (M, classes, *full_shape)
     float32. Coarse probabilities are interpolated linearly, each coarse voxel being the block of
-    full-grid voxels that `datasets.shrink_image` averaged.
+    full-grid voxels that `cache.shrink_image` averaged.
     """
     device = next(method.parameters()).device
     scaled = IntensityScale.of(image, config.normalise).apply(np.asarray(image))

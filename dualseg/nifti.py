@@ -16,14 +16,15 @@ import torch.nn.functional as F
 from nibabel import orientations
 from torch import Tensor
 
-from .config import DatasetSpec
-from .datasets import Dataset, shrink_image
+from .cache import shrink_image
+from .datasets import Dataset
 from .environment import pick_device
 from .errors import DualsegError
 from .files import write_atomically
 from .inference import predict_volume, require_finite
 from .plotting import CasePicture, plot_cases, save
 from .runs import Run
+from .specs import DatasetSpec
 
 SAME_SPACING = 0.01  # voxel sizes that differ by less are taken as equal
 FAR_LARGER = 1.5  # warn where a side is so many times longer than any training volume's

@@ -10,12 +10,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from .config import dataset_spec
 from .errors import DualsegError
 from .files import write_atomically
 from .loss_config import preset_losses
 from .metrics import summarize
 from .runs import Run, read_json, write_json
+from .specs import dataset_spec
 from .text import columns
 
 PUBLISHED = Path("figures") / "records"

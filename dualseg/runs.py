@@ -23,10 +23,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .config import DatasetSpec, Experiment, dataset_spec, prepared_spec
+from .config import Experiment
 from .errors import DualsegError
 from .files import write_atomically
 from .methods import Method, build_method
+from .specs import DatasetSpec, dataset_spec, prepared_spec
 
 _WEIGHT, _OPTIMIZER = "weight:", "optimizer:"
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .config import TrainConfig
 from .datasets import Dataset, Split
+from .train_config import TrainConfig
 
 _LABELED, _UNLABELED, _CROP = range(3)  # separate random streams
 

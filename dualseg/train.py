@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .config import Experiment, Progress
+from .config import Experiment
 from .datasets import Dataset, Split, open_dataset
 from .environment import describe_device, peak_memory_mb, pick_device, versions
 from .errors import DualsegError
@@ -39,6 +39,7 @@ from .runs import (
     write_json,
 )
 from .sampling import BatchSampler
+from .train_config import Progress
 
 
 class Interrupted(KeyboardInterrupt):

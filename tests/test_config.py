@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from dualseg.config import PROFILES, SPECS, Experiment, TrainConfig
+from dualseg.config import Experiment
 from dualseg.errors import DualsegError
 from dualseg.loss_config import LossConfig
+from dualseg.specs import PROFILES, SPECS
+from dualseg.train_config import TrainConfig
 
 
 @pytest.mark.parametrize("dataset", SPECS)

@@ -7,16 +7,11 @@ import numpy as np
 import pytest
 from conftest import TEST, TRAIN, ball_case, write_la_case
 
-from dualseg.config import SPECS
-from dualseg.datasets import (
-    Split,
-    check,
-    open_dataset,
-    published_lists,
-    shrink_image,
-    shrink_label,
-)
+from dualseg.cache import shrink_image, shrink_label
+from dualseg.check import check
+from dualseg.datasets import Split, open_dataset, published_lists
 from dualseg.errors import DualsegError
+from dualseg.specs import SPECS
 
 
 def test_published_splits_are_disjoint_and_complete():

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from dualseg.config import dataset_spec
 from dualseg.datasets import published_lists
 from dualseg.download import SOURCES, checksums, fetch
 from dualseg.errors import DualsegError
+from dualseg.specs import dataset_spec
 
 CASES = [f"CASE{i}" for i in range(6)]
 

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from dualseg.config import Progress
 from dualseg.explain import FAMILIES, explain, explain_gradients, family
 from dualseg.loss_config import PRESETS, LossConfig, preset_losses
 from dualseg.methods.dual import dual_weights
 from dualseg.paper import TABLES, differences, paper_remarks, paper_table
+from dualseg.train_config import Progress
 
 
 @pytest.mark.parametrize("preset", PRESETS)

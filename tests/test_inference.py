@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from dualseg.config import Experiment, TrainConfig, dataset_spec
-from dualseg.datasets import shrink_image
+from dualseg.cache import shrink_image
+from dualseg.config import Experiment
 from dualseg.errors import DualsegError
 from dualseg.inference import masks_of, predict_volume, sliding_window, window_starts
 from dualseg.methods import build_method
+from dualseg.specs import dataset_spec
+from dualseg.train_config import TrainConfig
 
 
 def identity(windows):

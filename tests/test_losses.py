@@ -19,8 +19,8 @@ from equations import (
 )
 
 from dualseg import losses
-from dualseg.config import Progress
 from dualseg.errors import DualsegError
+from dualseg.train_config import Progress
 
 
 @pytest.fixture(params=KINDS)

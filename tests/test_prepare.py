@@ -13,9 +13,10 @@ import pytest
 from nibabel import orientations
 
 from dualseg import prepare
+from dualseg.check import check
 from dualseg.cli import main
 from dualseg.config import Experiment
-from dualseg.datasets import check, open_dataset
+from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
 from dualseg.loss_config import preset_losses

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dualseg.config import TrainConfig
 from dualseg.datasets import open_dataset
 from dualseg.sampling import BatchSampler, IntensityScale, random_crop, random_turn_and_flip
+from dualseg.train_config import TrainConfig
 
 
 @pytest.fixture

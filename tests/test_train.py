@@ -15,12 +15,13 @@ from conftest import TRAIN, ball_case, write_la_case
 
 import dualseg.files
 from dualseg import train as training
-from dualseg.config import Progress, TrainConfig, dataset_spec
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
 from dualseg.methods import METHODS, build_method
 from dualseg.runs import Run, load_optimizer, read_checkpoint, write_checkpoint
+from dualseg.specs import dataset_spec
 from dualseg.train import Interrupted, fit
+from dualseg.train_config import Progress, TrainConfig
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:

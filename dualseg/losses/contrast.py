@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..config import Progress
 from ..errors import require, require_one_of
+from ..train_config import Progress
 from .entropy import entropy_bits, entropy_threshold
 from .inputs import lift, require_logits, require_voxels
 

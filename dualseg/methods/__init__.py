@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from ..config import DatasetSpec, Experiment
+from ..config import Experiment
 from ..errors import DualsegError
+from ..specs import DatasetSpec
 from .base import Method
 from .dual import Dual
 from .supervised import Supervised

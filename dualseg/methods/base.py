@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..config import DatasetSpec, Experiment, Progress, TrainConfig
+from ..config import Experiment
 from ..networks import NetworkOutput, ResNet34, VNet
 from ..sampling import Batch
+from ..specs import DatasetSpec
+from ..train_config import Progress, TrainConfig
 
 
 class Method(nn.Module):

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..config import DatasetSpec, Experiment, Progress
+from ..config import Experiment
 from ..loss_config import LossConfig
 from ..losses import (
     class_prototypes,
@@ -28,6 +28,8 @@ from ..losses.contrast import agree_below
 from ..losses.entropy import keep_below
 from ..networks import NetworkOutput
 from ..sampling import Batch
+from ..specs import DatasetSpec
+from ..train_config import Progress
 from .base import TwoNetworks
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..config import Progress
 from ..losses import supervised_loss
 from ..sampling import Batch
+from ..train_config import Progress
 from .base import TwoNetworks
 
 

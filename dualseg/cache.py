@@ -1,0 +1,89 @@
+"""The cache: each case's arrays on the training grid, uncompressed, to be memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from .cases import Case
+from .files import write_atomically
+
+CACHE_VERSION = 1  # raise when the cached arrays would come out differently
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """Three files of one case: image, label, and a note that is written last."""
+
+    stem: Path
+    stamp: str
+    """Changes when the source changes; an entry with another stamp is written anew."""
+
+    @property
+    def image(self) -> Path:
+        return self.stem.with_name(self.stem.name + ".image.npy")
+
+    @property
+    def label(self) -> Path:
+        return self.stem.with_name(self.stem.name + ".label.npy")
+
+    @property
+    def note(self) -> Path:
+        return self.stem.with_name(self.stem.name + ".json")
+
+    def is_fresh(self) -> bool:
+        try:
+            noted = json.loads(self.note.read_text(encoding="utf-8"))["stamp"]
+        except (OSError, ValueError):
+            return False
+        return noted == self.stamp and self.image.is_file() and self.label.is_file()
+
+    def sha256(self) -> str:
+        return json.loads(self.note.read_text(encoding="utf-8"))["sha256"]
+
+    def write(self, case: Case, factor: int, classes: int) -> None:
+        digest = hashlib.sha256(repr((case.image.shape, case.label.shape)).encode())
+        digest.update(np.ascontiguousarray(case.image).tobytes())
+        digest.update(np.ascontiguousarray(case.label).tobytes())
+        for path, array in (
+            (self.image, shrink_image(case.image, factor)),
+            (self.label, shrink_label(case.label, factor, classes)),
+        ):
+            write_atomically(path, lambda file, array=array: np.save(file, array))
+        note = json.dumps({"stamp": self.stamp, "sha256": digest.hexdigest()}).encode()
+        write_atomically(self.note, lambda file: file.write(note))
+
+
+def cache_folder() -> Path:
+    """Where prepared volumes are kept: `DUALSEG_CACHE`, else the user's cache folder."""
+    default = platformdirs.user_cache_path("dualseg", appauthor=False)
+    return Path(os.environ.get("DUALSEG_CACHE") or default)
+
+
+def shrink_image(image: np.ndarray, factor: int) -> np.ndarray:
+    """Mean over blocks of factor^3 voxels; (X, Y, Z) -> (ceil(X/f), ceil(Y/f), ceil(Z/f)) float32.
+
+    Voxel i of the small grid covers the full-grid voxels f*i to f*i + f-1; the border is repeated
+    where a side is no multiple of the factor.
+    """
+    return _blocks(image.astype(np.float32), factor).mean((1, 3, 5), dtype=np.float32)
+
+
+def shrink_label(label: np.ndarray, factor: int, classes: int) -> np.ndarray:
+    """The class with the largest share of each block (the lower number of equals), as uint8."""
+    if factor == 1:
+        return label.astype(np.uint8)
+    shares = [_blocks(label == c, factor).mean((1, 3, 5), dtype=np.float32) for c in range(classes)]
+    return np.argmax(shares, axis=0).astype(np.uint8)
+
+
+def _blocks(volume: np.ndarray, factor: int) -> np.ndarray:
+    padded = np.pad(volume, [(0, -side % factor) for side in volume.shape], mode="edge")
+    x, y, z = (side // factor for side in padded.shape)
+    return padded.reshape(x, factor, y, factor, z, factor)

@@ -1,0 +1,171 @@
+"""The data sets: what is known of each before any file of it is read, and its sizes by profile."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import require_one_of
+from .prepared import is_prepared, read_manifest
+from .train_config import TrainConfig
+
+Profile = Literal["smoke", "lesson", "full"]
+PROFILES: tuple[Profile, ...] = ("smoke", "lesson", "full")
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What is known of a data set before any file of it is read."""
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    spacing: tuple[float, float, float]
+    """Voxel size in mm of the full grid."""
+    orientation: str
+    """Direction in which each array axis grows, e.g. "RAS" (right, anterior, superior)."""
+    labeled: int
+    """Number of labeled cases unless another is asked for."""
+    profiles: dict[str, TrainConfig] = field(repr=False)
+    channels: int = 1
+    terms: str = ""
+    """Where the data come from, under which terms, and what to cite."""
+
+
+PHANTOM = DatasetSpec(
+    name="phantom",
+    title="synthetic left atrium",
+    classes=("background", "left atrium"),
+    spacing=(1.25, 1.25, 1.25),
+    orientation="RAS",
+    labeled=4,
+    profiles={
+        "smoke": TrainConfig(
+            resolution="quarter",
+            patch=(16, 16, 16),
+            stride=(8, 8, 8),
+            filters=4,
+            iterations=6,
+            checkpoint_every=2,
+        ),
+        "lesson": TrainConfig(
+            resolution="half",
+            patch=(48, 32, 32),
+            stride=(24, 16, 16),
+            filters=8,
+            iterations=200,
+            learning_rate=0.05,
+            schedule="poly",
+        ),
+        "full": TrainConfig(patch=(96, 80, 64), stride=(48, 40, 32), checkpoint_every=500),
+    },
+    terms="Made by this package (dualseg.phantom); no patient, no download, MIT licence.",
+)
+
+LA = DatasetSpec(
+    name="la",
+    title="left atrium, late gadolinium-enhanced MR",
+    classes=("background", "left atrium"),
+    spacing=(0.625, 0.625, 0.625),
+    orientation="LPS",
+    labeled=8,
+    profiles={
+        "smoke": TrainConfig(
+            resolution="quarter",
+            patch=(32, 32, 16),
+            stride=(16, 16, 8),
+            filters=4,
+            iterations=6,
+            flips=True,
+            checkpoint_every=2,
+        ),
+        "lesson": TrainConfig(
+            resolution="quarter",
+            patch=(48, 32, 32),
+            stride=(24, 16, 16),
+            filters=8,
+            iterations=400,
+            learning_rate=0.05,
+            schedule="poly",
+            flips=True,
+        ),
+        "full": TrainConfig(checkpoint_every=500),
+    },
+    terms=(
+        "`dualseg data fetch la --root DIR` gets the files from the repository yulequan/UA-MT on "
+        "GitHub (folder `data/2018LA_Seg_Training Set`) as DIR/<case>/mri_norm2.h5, 233 MB. "
+        "2018 Atrial Segmentation Challenge (Xiong et al., Medical Image Analysis 67, 2021), "
+        "normalised and cropped by the authors of UA-MT (Yu et al., MICCAI 2019), who ask to cite "
+        "both; for research."
+    ),
+)
+
+FOLDER = DatasetSpec(
+    name="folder",
+    title="your own data",
+    classes=("background", "foreground"),  # these four are read from the folder's manifest
+    spacing=(1.0, 1.0, 1.0),
+    orientation="RAS",
+    labeled=4,
+    profiles={
+        "smoke": TrainConfig(
+            resolution="half",
+            patch=(16, 16, 16),
+            stride=(8, 8, 8),
+            filters=4,
+            iterations=6,
+            checkpoint_every=2,
+        ),
+        "lesson": TrainConfig(
+            resolution="half",
+            patch=(48, 48, 32),
+            stride=(24, 24, 16),
+            filters=8,
+            iterations=400,
+            learning_rate=0.05,
+            schedule="poly",
+        ),
+        "full": TrainConfig(patch=(96, 96, 96), stride=(48, 48, 48), checkpoint_every=500),
+    },
+    terms=(
+        "NIfTI images and labels of your own: `dualseg data prepare folder --images DIR --labels "
+        "DIR --out DATA`, then `--dataset DATA`."
+    ),
+)
+
+SPECS = {spec.name: spec for spec in (PHANTOM, LA, FOLDER)}
+
+
+def dataset_spec(name: str) -> DatasetSpec:
+    """The spec of a named data set; raises DualsegError for an unknown name."""
+    require_one_of("dataset", name, SPECS)
+    return SPECS[name]
+
+
+def resolve_dataset(dataset: str, root: str | None = None) -> tuple[str, str | None, DatasetSpec]:
+    """Name, folder and spec of a named data set, or of a prepared folder given in its place.
+
+    Raises DualsegError for what is neither.
+    """
+    if dataset not in SPECS and is_prepared(Path(dataset)):
+        dataset, root = read_manifest(Path(dataset))["dataset"], dataset
+    elif dataset not in SPECS and Path(dataset).is_dir():
+        read_manifest(Path(dataset))  # says what is missing
+    spec = dataset_spec(dataset)
+    if root is not None and is_prepared(Path(root)):
+        spec = prepared_spec(spec, read_manifest(Path(root)))
+    return dataset, root, spec
+
+
+def prepared_spec(spec: DatasetSpec, manifest: dict[str, Any]) -> DatasetSpec:
+    """The spec with what a prepared folder's manifest (or a run's note of it) says."""
+    return dataclasses.replace(
+        spec,
+        title=manifest["title"],
+        classes=tuple(manifest["classes"]),
+        spacing=tuple(manifest["spacing"]),
+        orientation=manifest["orientation"],
+        labeled=manifest["labeled"],
+    )

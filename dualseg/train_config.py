@@ -1,0 +1,99 @@
+"""Sizes, optimiser and schedule of a training, and where in it one stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .errors import require, require_one_of
+
+RESOLUTIONS = {"full": 1, "half": 2, "quarter": 4}
+
+_Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands: `step` counts from 0 to `total - 1`."""
+
+    step: int
+    total: int
+
+    @property
+    def fraction(self) -> float:
+        """t = step / total, as in the paper's schedules."""
+        return self.step / self.total
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Sizes, optimiser and schedule of one training."""
+
+    resolution: Literal["full", "half", "quarter"] = "full"
+    """Voxel grid to train on; metrics are always computed on the full grid."""
+    patch: _Triple = (112, 112, 80)
+    """Size of a training crop and of an inference window, in voxels of that grid."""
+    stride: _Triple = (18, 18, 4)
+    """Steps of the sliding window, in voxels of that grid."""
+    filters: int = 16
+    """Filters of the first level of both networks; all widths scale with it (the paper: 16)."""
+    iterations: int = 6000
+    """Training steps."""
+    labeled_batch: int = 2
+    """Labeled crops a step."""
+    unlabeled_batch: int = 2
+    """Unlabeled crops a step (for methods that use them)."""
+    learning_rate: float = 0.01
+    """Initial learning rate of SGD."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 1e-4
+    """Weight decay of SGD."""
+    schedule: Literal["step", "poly"] = "step"
+    """"step": a tenth at 2500/6000 and again at 5000/6000 of the training; "poly": (1 - t)^0.9."""
+    normalise: Literal["zscore", "stored"] = "zscore"
+    """"zscore": each volume to mean 0, standard deviation 1; "stored": intensities as filed."""
+    flips: bool = False
+    """Random quarter turns in the x-y plane and flips along x and y (the paper crops only)."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the networks' forward pass; "auto": bfloat16 on a GPU that has it, else float32."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints."""
+
+    def __post_init__(self) -> None:
+        require_one_of("resolution", self.resolution, RESOLUTIONS)
+        require_one_of("schedule", self.schedule, ("step", "poly"))
+        require_one_of("normalise", self.normalise, ("zscore", "stored"))
+        require_one_of("precision", self.precision, ("auto", "float32", "bfloat16"))
+        for name in ("patch", "stride"):
+            sides = tuple(getattr(self, name))
+            whole = len(sides) == 3 and all(isinstance(side, int) and side > 0 for side in sides)
+            require(whole, name, "three positive whole numbers", sides)
+        gaps = all(s <= p for s, p in zip(self.stride, self.patch, strict=True))
+        require(
+            gaps, "stride", f"at most the patch {self.patch} (else voxels are skipped)", self.stride
+        )
+        for name in (
+            "filters",
+            "iterations",
+            "labeled_batch",
+            "unlabeled_batch",
+            "checkpoint_every",
+        ):
+            value = getattr(self, name)
+            require(isinstance(value, int) and value > 0, name, "a positive whole number", value)
+        require(self.learning_rate > 0, "learning_rate", "a positive number", self.learning_rate)
+        require(0 <= self.momentum < 1, "momentum", "a number from 0 to below 1", self.momentum)
+        require(self.weight_decay >= 0, "weight_decay", "zero or more", self.weight_decay)
+
+    @property
+    def factor(self) -> int:
+        """How many full-grid voxels lie along one side of a voxel of the training grid."""
+        return RESOLUTIONS[self.resolution]
+
+    def learning_rate_at(self, progress: Progress) -> float:
+        """Learning rate of the step; the paper's section 4.2, scaled to any number of steps."""
+        if self.schedule == "poly":
+            return self.learning_rate * (1 - progress.fraction) ** 0.9
+        # Whole numbers: in floats, step 2500 of 6000 could fall on the wrong side.
+        return self.learning_rate * 0.1 ** (progress.step * 6000 // (2500 * progress.total))
