@@ -86,7 +86,7 @@ def prepare_folder(
         out,
         {
             "dataset": "folder",
-            "title": images.resolve().parent.name,
+            "title": "your own data",
             "recipe": {"name": "folder", "version": VERSION, **asdict(recipe)},
             "classes": ["background", *classes],
             "orientation": ORIENTATION,
