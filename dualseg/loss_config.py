@@ -65,8 +65,8 @@ class LossConfig:
     """Entropy percentile of the filter and of reliability, 0-100 (LA 70, Pancreas 80, BraTS 30)
     [19, 34]."""
     percentile_within: Literal["batch", "class"] = "batch"
-    """What gamma is a percentile of: all voxels, as printed, or each predicted class apart, which
-    leaves no class without reliable voxels (ours)."""
+    """What gamma is a percentile of: all voxels, as printed, or each predicted class apart, so that
+    the filter keeps voxels of every class (ours)."""
     filter_label: Literal["other", "own"] = "other"
     """Whose argmax a network learns in eq. 11: not said; "own" would be self-training [15, 20]."""
     filter_combine: Literal["or", "and"] = "or"

@@ -56,7 +56,9 @@ def class_thresholds(
     """The percentile of the entropies of each class apart, at each voxel that of its class.
 
     Not in the paper: where the object is small and less sure than the background, the percentile of
-    all voxels ignores all of it; within its class a share of it is always kept.
+    all voxels ignores all of it; within its class the filter (eq. 10) always keeps a share of it.
+    Reliability (eq. 16) wants strictly less, which nothing is where most entropies of a class are
+    one and the same value (features that a ReLU made zero).
 
     Shapes: entropy (B, X, Y, Z), label (B, X, Y, Z) int64, the network's own argmax
     -> (B, X, Y, Z). A constant for the gradient.
