@@ -67,7 +67,8 @@ def explain(preset: str, dataset: str, at: float = 0.0) -> str:
     parts = [
         f'preset "{preset}" on {dataset}: {PRESETS[preset].about}.',
         _changes(choices),
-        "The loss is the sum of weight x term (eq. 1) at t = step / steps:",
+        "The loss is the sum of weight x term (eq. 1) at t = step / steps; each network's contrast "
+        "has half of lambda_c:",
         columns([_WEIGHT_HEADER, *_weight_rows(choices, at)], "  "),
         "What a term learns from (see also `dualseg gradients`):",
         _reach(gradient_table(choices)),
@@ -123,7 +124,7 @@ def _changes(choices: LossConfig) -> str:
     usual = asdict(LossConfig())
     changed = {name: value for name, value in asdict(choices).items() if value != usual[name]}
     listed = ", ".join(f"{name} = {value}" for name, value in changed.items())
-    return f"Other than the paper's choices for LA: {listed}." if changed else ""
+    return f"Other than the defaults (the paper's choices for LA): {listed}." if changed else ""
 
 
 def _difference(entry: Difference, choices: LossConfig) -> str:
@@ -131,7 +132,7 @@ def _difference(entry: Difference, choices: LossConfig) -> str:
     lines = [
         f"paper:    {entry.paper}",
         f"released: {entry.release}",
-        f"here:     {entry.here}" + (f" [{values}]" if values else ""),
+        f"default:  {entry.here}" + (f" [this preset: {values}]" if values else ""),
     ]
     first, *others = (
         textwrap.fill(line, 100, subsequent_indent=" " * 17, break_on_hyphens=False)

@@ -109,7 +109,7 @@ class LossConfig:
             require_one_of(name, getattr(self, name), known)
         for name in WEIGHTS:
             value = getattr(self, name)
-            require(_finite(value) and value >= 0, name, "a number of at least 0", value)
+            require(_finite(value) and value >= 0, name, "a finite number of at least 0", value)
         require(_within(self.mask_threshold, 0, 1), *_range("mask_threshold", 0, 1, self))
         require(_within(self.gamma, 0, 100), *_range("gamma", 0, 100, self))
         require(_within(self.ramp_up, 0, 1), *_range("ramp_up", 0, 1, self))

@@ -60,12 +60,21 @@ def prepare_folder(
     labeled = [job.case_id for job in jobs if job.label]
     train, test = _split(jobs, labeled, recipe, train_list, test_list)
     records = _run(jobs, out, recipe)
-    numbers = set(recipe.values) or {
-        value for record in records.values() for value in record["values"]
-    }
+    numbers = {value for record in records.values() for value in record["values"]}
+    listed = ", ".join(map(str, sorted(numbers)))
+    absent = sorted(set(recipe.values) - numbers)
+    if absent:
+        raise DualsegError(
+            f"values: expected values that occur in {labels} ({listed}), found {absent[0]}."
+        )
     remarks = []
+    left = sorted(numbers - set(recipe.values))
+    if recipe.values and left:
+        remarks.append(
+            f"the label values {', '.join(map(str, left))} are not among --values and became "
+            "background"
+        )
     if not recipe.values and len(numbers) > 1:
-        listed = ", ".join(map(str, sorted(numbers)))
         remarks.append(
             f"the labels hold the values {listed}; they were merged into one foreground "
             f"(--values {' '.join(map(str, sorted(numbers)))} makes each a class)"

@@ -70,8 +70,11 @@ def test_flat_survives_json(preset):
         ({"mask_threshold": -0.1}, "mask_threshold: expected a number from 0 to 1, found -0.1"),
         ({"ramp_up": 1.5}, "ramp_up: expected a number from 0 to 1, found 1.5"),
         ({"temperature": 0}, "temperature: expected a number above 0, found 0"),
-        ({"alpha": -0.5}, "alpha: expected a number of at least 0, found -0.5"),
-        ({"weight_contrast": float("inf")}, "weight_contrast: expected a number of at least 0"),
+        ({"alpha": -0.5}, "alpha: expected a finite number of at least 0, found -0.5"),
+        (
+            {"weight_contrast": float("inf")},
+            "weight_contrast: expected a finite number of at least 0",
+        ),
         ({"mask_combine": "and"}, "mask_combine: expected one of or, xor, found 'and'"),
         ({"consistency_distance": "l1"}, "consistency_distance: expected one of kl, mse"),
         ({"percentile_within": "case"}, "percentile_within: expected one of batch, class"),

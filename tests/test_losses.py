@@ -442,6 +442,20 @@ def test_degenerate_inputs_stay_finite(scale, dtype, fill, same):
         assert all(grad is None or grad.isfinite().all() for grad in grads), name
 
 
+def test_nan_is_never_hidden():
+    a, b, features = (torch.randn(1, 2, 3, 4, 5) for _ in range(3))
+    label = torch.randint(0, 2, (1, 3, 4, 5))
+    for name in every_loss(a, b, features, label):
+        spoilt = [
+            x.clone().index_put_((torch.tensor(0),) * 5, torch.tensor(torch.nan))
+            for x in (a, b, features)
+        ]
+        loss = every_loss(*spoilt, label)[name]
+        reads_it = "all ignored" not in name and "consistency" not in name
+        if reads_it and "filtered" not in name and "none reliable" not in name:
+            assert not loss.isfinite(), name
+
+
 def test_double_precision_stays(case):
     a, b, f = (torch.tensor(case[name]) for name in ("a", "b", "features_a"))
     assert all(
@@ -481,6 +495,14 @@ LABEL, MASK = MAP.long(), MAP.bool()
         (lambda: losses.prototype_contrast(TWO, LABEL, MASK, "push"), "third_term: expected one"),
         (lambda: losses.prototype_contrast(TWO, LABEL, MASK, reduction="max"), "reduction: expec"),
         (lambda: losses.class_prototypes(MAP, LABEL, MASK), "features: expected shape"),
+        (lambda: losses.soft_dice_loss(MAP, MAP[:, 1:]), "target: expected shape"),
+        (lambda: losses.consistency_loss(TWO, MAP, MASK), "foreground_prob: expected shape"),
+        (lambda: losses.consistency_loss(MAP, MAP, MAP), "mask: expected a mask of type bool"),
+        (lambda: losses.disagreement_mask(TWO, TWO, 60), "threshold: expected a probability"),
+        (lambda: losses.supervised_loss(TWO, MAP), "target: expected class numbers of type int64"),
+        (lambda: losses.entropy_filtered_loss(TWO, LABEL, LABEL), "keep: expected a mask of type"),
+        (lambda: losses.prototype_contrast(TWO, LABEL, MAP), "reliable: expected a mask of type"),
+        (lambda: losses.class_prototypes(TWO, LABEL, MASK, 1), "num_classes: expected at least 2"),
         (lambda: losses.contrast_weight(1.5), "progress: expected t from 0 to 1"),
         (lambda: losses.contrast_weight(0.5, "flat"), "shape: expected one of fall, rise"),
         (lambda: losses.supervised_loss(TWO, LABEL[:, 1:]), "target: expected shape"),

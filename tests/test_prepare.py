@@ -133,7 +133,14 @@ def test_values_are_merged_with_a_notice_or_kept_by_choice(raw):
     ]
     assert set(np.unique(arrays(raw / "data", "scan0")[1])) == {0, 1}
     assert open_dataset(str(raw / "data")).spec.classes == ("background", "foreground")
-    assert run_prepare(raw, recipe=FolderRecipe(values=(2,))) == []
+    with pytest.raises(
+        DualsegError, match=r"values: expected values that occur in .*\(1, 2\), .* 7"
+    ):
+        run_prepare(raw, recipe=FolderRecipe(values=(1, 7)))
+    assert run_prepare(raw, recipe=FolderRecipe(values=(1, 2))) == []
+    assert run_prepare(raw, recipe=FolderRecipe(values=(2,))) == [
+        "the label values 1 are not among --values and became background"
+    ]
     assert (arrays(raw / "data", "scan0")[1] == (volumes()[1] == 2)).all()
     assert open_dataset(str(raw / "data")).spec.classes == ("background", "value 2")
 

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..errors import require, require_one_of
-from .inputs import lift, require_logits, require_voxels
+from .inputs import lift, require_logits, require_masks, require_voxels
 
 LEAST_PROBABILITY = 1e-7
 
@@ -30,6 +30,7 @@ def disagreement_mask(
     """
     require_logits(prob_a=prob_a, prob_b=prob_b)
     require_one_of("combine", combine, ("xor", "or"))
+    require(0 <= threshold <= 1, "threshold", "a probability from 0 to 1", threshold)
     require(
         prob_a.shape[1] == 2,
         "prob_a",
@@ -59,8 +60,11 @@ def consistency_loss(
     -> scalar.
     """
     require_one_of("distance", distance, ("mse", "kl"))
-    require_voxels(foreground_prob, target=target, mask=mask)
-    prob, mask = lift(foreground_prob), mask.to(foreground_prob.device)
+    shape = tuple(foreground_prob.shape)
+    require(len(shape) == 4, "foreground_prob", "shape (B, X, Y, Z) of one class", shape)
+    require_voxels(foreground_prob, target=target)
+    require_masks(foreground_prob, mask=mask)
+    prob = lift(foreground_prob)
     target = target.to(prob)
     if distance == "mse":
         loss = (prob - target).square()

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import require, require_one_of
 from ..train_config import Progress
 from .entropy import entropy_bits, entropy_threshold
-from .inputs import lift, require_logits, require_voxels
+from .inputs import lift, require_labels, require_logits, require_masks
 
 ThirdTerm = Literal["attract", "repel", "none"]
 THIRD_TERMS: dict[str, float] = {"attract": 1.0, "repel": -1.0, "none": 0.0}
@@ -45,7 +45,10 @@ def class_prototypes(
     Shapes: features (B, F, X, Y, Z), labels (B, X, Y, Z) int64, reliable (B, X, Y, Z) bool
     -> prototypes (C, F), exists (C,) bool. A class without reliable voxels has prototype 0.
     """
-    _require_features(features, labels, reliable)
+    require(features.dim() == 5, "features", "shape (B, F, X, Y, Z)", tuple(features.shape))
+    require_labels(features, labels=labels)
+    require_masks(features, reliable=reliable)
+    require(num_classes >= 2, "num_classes", "at least 2", num_classes)
     members = _members(labels, num_classes) & reliable.flatten(1).unsqueeze(1)
     count, vectors = members.sum((0, 2)), lift(features).flatten(2)
     sums = torch.einsum("bcn,bfn->cf", members.to(vectors), vectors)
@@ -89,7 +92,7 @@ def prototype_contrast(
     # |f - c|^2 = |f|^2 + |c|^2 - 2 f.c, so that no array of voxels x features is made.
     products = torch.einsum("cf,bfn->bcn", prototypes, vectors)
     if normalise:
-        products, squares = products * _inverse_length(squares), (squares > TINY).to(squares)
+        products, squares = products * _inverse_length(squares), squares.gt(TINY).to(squares)
     sizes = squares + prototypes.square().sum(1).unsqueeze(1)
     rounding = 4 * torch.finfo(sizes.dtype).eps * sizes.detach()
     distances = _root(sizes - 2 * products, rounding)
@@ -125,15 +128,10 @@ def _members(labels: Tensor, num_classes: int) -> Tensor:
 
 def _inverse_length(squares: Tensor) -> Tensor:
     """1 / sqrt, and 0 with a gradient of 0 for a vector of no length."""
-    return torch.where(squares > TINY, squares.clamp_min(TINY).rsqrt(), 0)
+    return torch.where(squares <= TINY, 0, squares.clamp_min(TINY).rsqrt())  # NaN stays NaN
 
 
 def _root(squares: Tensor, rounding: Tensor | float) -> Tensor:
     """Square root, and 0 with a gradient of 0 for what is no more than rounding."""
-    real = squares > rounding
-    return torch.where(real, torch.where(real, squares, 1).sqrt(), 0)
-
-
-def _require_features(features: Tensor, labels: Tensor, reliable: Tensor) -> None:
-    require(features.dim() == 5, "features", "shape (B, F, X, Y, Z)", tuple(features.shape))
-    require_voxels(features, labels=labels, reliable=reliable)
+    nothing = squares <= rounding  # so that NaN stays NaN
+    return torch.where(nothing, 0, torch.where(nothing, 1, squares).sqrt())

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import require, require_one_of
-from .inputs import lift, require_logits, require_voxels
+from .inputs import lift, require_labels, require_logits, require_masks, require_voxels
 
 IGNORED = -100  # a class number that cross_entropy leaves out
 
@@ -64,7 +64,7 @@ def class_thresholds(
     -> (B, X, Y, Z). A constant for the gradient.
     """
     require(0 <= percentile <= 100, "percentile", "a number from 0 to 100", percentile)
-    require_voxels(entropy, label=label)
+    require_labels(entropy, label=label)
     values, classes = lift(entropy.detach()).flatten(), label.flatten()
     thresholds = []
     for c in range(num_classes):
@@ -117,7 +117,8 @@ def entropy_filtered_loss(logits: Tensor, pseudo_label: Tensor, keep: Tensor) ->
     bool -> scalar.
     """
     require_logits(logits=logits)
-    require_voxels(logits, pseudo_label=pseudo_label, keep=keep)
+    require_labels(logits, pseudo_label=pseudo_label)
+    require_masks(logits, keep=keep)
     label = pseudo_label.masked_fill(~keep, IGNORED)
     total = F.cross_entropy(lift(logits), label, ignore_index=IGNORED, reduction="sum")
     return total / keep.sum().clamp_min(1)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, float64
+import torch
+from torch import Tensor
 
 from ..errors import require
 
 
 def lift(values: Tensor) -> Tensor:
     """At least float32: bfloat16 is too coarse for a logarithm or a sum over a million voxels."""
-    return values if values.dtype == float64 else values.float()
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def require_logits(**tensors: Tensor) -> None:
@@ -32,3 +33,17 @@ def require_voxels(like: Tensor, **tensors: Tensor) -> None:
     shape = like.shape[:1] + like.shape[-3:]
     for name, tensor in tensors.items():
         require(tensor.shape == shape, name, f"shape {tuple(shape)}", tuple(tensor.shape))
+
+
+def require_labels(like: Tensor, **labels: Tensor) -> None:
+    """`require_voxels`, and int64 class numbers."""
+    require_voxels(like, **labels)
+    for name, label in labels.items():
+        require(label.dtype == torch.int64, name, "class numbers of type int64", label.dtype)
+
+
+def require_masks(like: Tensor, **masks: Tensor) -> None:
+    """`require_voxels`, and type bool."""
+    require_voxels(like, **masks)
+    for name, mask in masks.items():
+        require(mask.dtype == torch.bool, name, "a mask of type bool", mask.dtype)

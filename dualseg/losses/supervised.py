@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from .inputs import lift, require_logits, require_voxels
+from ..errors import require
+from .inputs import lift, require_labels, require_logits
 
 SMOOTH = 1e-5
 
@@ -17,8 +18,12 @@ def soft_dice_loss(foreground_prob: Tensor, target: Tensor) -> Tensor:
     (eq. 2) without its formula, this is the one of the programs it builds on (UA-MT, MCF).
 
     Shapes: foreground_prob (B, X, Y, Z) in [0, 1], target (B, X, Y, Z) of 0 and 1 -> scalar. Both
-    empty gives 0.
+    empty gives 0. Raises DualsegError for two shapes.
     """
+    shape = tuple(target.shape)
+    require(
+        shape == foreground_prob.shape, "target", f"shape {tuple(foreground_prob.shape)}", shape
+    )
     prob = lift(foreground_prob)
     target = target.to(prob)
     overlap = (prob * target).sum()
@@ -35,7 +40,7 @@ def supervised_loss(logits: Tensor, target: Tensor) -> Tensor:
     DualsegError for shapes that do not belong together.
     """
     require_logits(logits=logits)
-    require_voxels(logits, target=target)
+    require_labels(logits, target=target)
     logits = lift(logits)
     prob = logits.softmax(1)
     classes = range(1, logits.shape[1])
