@@ -8,7 +8,6 @@ depend on what is in them.
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import tyro
 
 from dualseg.config import Experiment
 from dualseg.environment import describe_device, peak_memory_mb, pick_device, versions
-from dualseg.files import write_atomically
+from dualseg.files import write_json
 from dualseg.methods import build_method
 from dualseg.methods.dual import dual_terms, dual_weights
 from dualseg.networks import NetworkOutput
@@ -75,8 +74,7 @@ def main(
         print(f"{preset:10} losses {seconds:.3f} s of {step:.2f} s a step: {seconds / step:.1%}")
     result["peak_memory_mb"] = peak_memory_mb(device)
     if out:
-        text = json.dumps(result, indent=1) + "\n"
-        write_atomically(out, lambda file: file.write(text.encode()))
+        write_json(out, result)
         print(f"{out}: written.")
 
 

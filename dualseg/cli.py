@@ -42,8 +42,8 @@ def demo(profile: str = "lesson", out: Path = Path("runs/demo")) -> None:
     Example: dualseg demo --profile smoke
 
     Args:
-        profile: "smoke" (a minute; tests the path, its Dice means nothing), "lesson" (five minutes
-            on a laptop) or "full" (a GPU).
+        profile: "smoke" (a minute; tests the path, its Dice means nothing), "lesson" (five to
+            seven minutes on a laptop) or "full" (a GPU).
         out: Folder for runs, records and pictures; an interrupted demo goes on there.
     """
     from .demo import demo as run_demo

@@ -16,12 +16,13 @@ from .config import Experiment
 from .datasets import Dataset, open_dataset
 from .environment import describe_device, peak_memory_mb, pick_device, versions
 from .errors import DualsegError
+from .files import write_json
 from .inference import masks_of, predict_volume
 from .masks import SavedMasks, load_masks, save_masks
 from .metrics import compare_masks
 from .plotting import CasePicture, plot_cases, plot_surfaces, save
 from .records import build_record, losses_of, shown
-from .runs import Run, write_json
+from .runs import Run
 
 SPLITS = {"test": "test", "val": "validation"}
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .errors import DualsegError
 
@@ -36,6 +37,12 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             f"{path}: could not be written ({error.strerror or error}); what stood there before is "
             "unchanged. Free some space or choose another folder."
         ) from error
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write atomically, indented, strictly JSON (no NaN)."""
+    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def remove_scraps(path: Path) -> None:

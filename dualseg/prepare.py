@@ -20,6 +20,7 @@ import torch
 from nibabel import orientations
 from tqdm import tqdm
 
+from .cases import read_h5
 from .errors import DualsegError
 from .nifti import read_nifti, resize
 from .plotting import CasePicture, plot_cases, save
@@ -328,13 +329,10 @@ def _foreground(record: dict[str, Any]) -> int:
 
 def _draw_sheet(out: Path, records: dict[str, dict[str, Any]], labeled: list[str]) -> None:
     """Image and label contour of some labeled cases, evenly chosen; for a person to look at."""
-    import h5py
-
     chosen = labeled[:: -(-len(labeled) // SHEET_CASES)]
     pictures = []
     for case in chosen:
-        with h5py.File(out / records[case]["file"]) as file:
-            image, label = file["image"][:], file["label"][:]
+        image, label = read_h5(out / records[case]["file"], labeled=True)
         pictures.append(CasePicture(case, image, label > 0, {}))
     save(
         plot_cases(pictures, records[chosen[0]]["spacing"], ORIENTATION),

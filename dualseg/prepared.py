@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DualsegError
-from .files import write_atomically
+from .files import write_atomically, write_json
 
 LAYOUT = 1
 MANIFEST = "manifest.json"
@@ -66,7 +66,7 @@ def write_case(
         "sha256": sha256_of(image, label),
         **about,
     }
-    _write_json(path.with_suffix(".json"), record)
+    write_json(path.with_suffix(".json"), record)
     return record
 
 
@@ -85,7 +85,7 @@ def write_manifest(root: Path, manifest: dict[str, Any], train: list[str], test:
     for name, ids in (("train", train), ("test", test)):
         text = "".join(f"{case}\n" for case in ids)
         write_atomically(root / f"{name}.list", lambda file, text=text: file.write(text.encode()))
-    _write_json(root / MANIFEST, {"layout": LAYOUT, **manifest})
+    write_json(root / MANIFEST, {"layout": LAYOUT, **manifest})
 
 
 def is_prepared(root: Path) -> bool:
@@ -123,8 +123,3 @@ def read_manifest(root: Path) -> dict[str, Any]:
                 f"{path}: expected the entry {key!r}, found none; run `dualseg data prepare` again."
             )
     return manifest
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))

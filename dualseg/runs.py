@@ -137,12 +137,6 @@ def read_json(path: Path) -> dict[str, Any]:
         raise DualsegError(f"{path}: expected JSON, found something else ({error}).") from error
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write atomically, indented, strictly JSON (no NaN)."""
-    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
-
-
 def write_checkpoint(
     path: Path, method: Method, optimizer: torch.optim.Optimizer | None, progress: dict[str, float]
 ) -> None:

@@ -27,7 +27,7 @@ from .config import Experiment
 from .datasets import Dataset, Split, open_dataset
 from .environment import describe_device, peak_memory_mb, pick_device, versions
 from .errors import DualsegError
-from .files import remove_scraps, write_atomically
+from .files import remove_scraps, write_atomically, write_json
 from .methods import Method, build_method
 from .networks import LEVEL_STRIDE
 from .runs import (
@@ -36,7 +36,6 @@ from .runs import (
     load_weights,
     read_checkpoint,
     write_checkpoint,
-    write_json,
 )
 from .sampling import BatchSampler
 from .train_config import Progress
