@@ -69,9 +69,13 @@ def cache_folder() -> Path:
 def shrink_image(image: np.ndarray, factor: int) -> np.ndarray:
     """Mean over blocks of factor^3 voxels; (X, Y, Z) -> (ceil(X/f), ceil(Y/f), ceil(Z/f)) float32.
 
+    Each channel of (C, X, Y, Z) by itself.
+
     Voxel i of the small grid covers the full-grid voxels f*i to f*i + f-1; the border is repeated
     where a side is no multiple of the factor.
     """
+    if image.ndim == 4:
+        return np.stack([shrink_image(channel, factor) for channel in image])
     return _blocks(image.astype(np.float32), factor).mean((1, 3, 5), dtype=np.float32)
 
 

@@ -12,11 +12,25 @@ from .errors import DualsegError
 
 @dataclass(frozen=True)
 class Case:
-    """One volume on some grid. image (X, Y, Z) float32, label (X, Y, Z) uint8 class numbers."""
+    """One volume on some grid.
+
+    image (X, Y, Z) float32, or (C, X, Y, Z) with several modalities; label (X, Y, Z) uint8 class
+    numbers.
+    """
 
     id: str
     image: np.ndarray
     label: np.ndarray
+
+    @property
+    def channels(self) -> np.ndarray:
+        """The image as (C, X, Y, Z), however many modalities there are."""
+        return self.image if self.image.ndim == 4 else self.image[None]
+
+    @property
+    def picture(self) -> np.ndarray:
+        """The first modality (X, Y, Z), to be looked at."""
+        return self.channels[0]
 
 
 def read_h5(path: Path, labeled: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +39,7 @@ def read_h5(path: Path, labeled: bool) -> tuple[np.ndarray, np.ndarray]:
     try:
         with h5py.File(path, "r") as file:
             image = file["image"][:]
-            return image, file["label"][:] if labeled else np.zeros(image.shape, np.uint8)
+            return image, file["label"][:] if labeled else np.zeros(image.shape[-3:], np.uint8)
     except FileNotFoundError as error:
         raise DualsegError(f"{path}: no such file.") from error
     except KeyError as error:
@@ -40,11 +54,19 @@ def read_h5(path: Path, labeled: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def checked_case(
-    case_id: str, image: np.ndarray, label: np.ndarray, place: str, classes: int
+    case_id: str,
+    image: np.ndarray,
+    label: np.ndarray,
+    place: str,
+    classes: int,
+    channels: int = 1,
 ) -> Case:
-    if image.ndim != 3:
-        raise DualsegError(f"{place}: expected an image of three axes, found shape {image.shape}.")
-    if label.shape != image.shape:
+    if image.ndim != 3 + (channels > 1):
+        axes = f"three axes after {channels} channels" if channels > 1 else "three axes"
+        raise DualsegError(f"{place}: expected an image of {axes}, found shape {image.shape}.")
+    if channels > 1 and len(image) != channels:
+        raise DualsegError(f"{place}: expected {channels} channels, found {len(image)}.")
+    if label.shape != image.shape[-3:]:
         raise DualsegError(
             f"{place}: expected image and label of one shape, found {image.shape} and "
             f"{label.shape}."

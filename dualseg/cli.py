@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import OmitArgPrefixes, Positional
 from tyro.extras import SubcommandApp
@@ -136,11 +137,14 @@ def evaluate(run: Positional[Path], split: str = "test", root: Path | None = Non
         root: Folder of the data set, if it is not where the run was trained.
     """
     from .evaluate import evaluate as measure
-    from .records import table
+    from .records import shown, table
     from .runs import Run
 
     record = measure(run, split, root)
     print(table([record]))
+    for name, part in record["classes"].items():
+        error = part["standard_error"]["dice"]
+        print(f"class {name}: Dice {shown(part['mean']['dice'])} ± {shown(error)} %")
     print(
         f"Distances in voxels of the full grid; ± is the standard error over "
         f"{len(record['cases'])} cases.\nRecord: {Run(run).record_path(split)}\n"
@@ -150,7 +154,7 @@ def evaluate(run: Positional[Path], split: str = "test", root: Path | None = Non
 
 def predict(
     run: Positional[Path],
-    image: Positional[Path],
+    image: Positional[tuple[Path, ...]],
     out: Path,
     picture: Path | None = None,
     probabilities: bool = False,
@@ -161,7 +165,7 @@ def predict(
 
     Args:
         run: Folder of the run.
-        image: The scan, .nii or .nii.gz.
+        image: The scan, .nii or .nii.gz; where the run has several modalities, one file for each.
         out: The mask to write, .nii or .nii.gz.
         picture: Also draw slices with the mask's contour to this PNG.
         probabilities: Also write the foreground probability beside the mask.
@@ -260,11 +264,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+TITLES = {"data": "Data sets", "records": "Records of runs", "prepare": "From raw files"}
 GROUPS = {
     "data": {
         "list": cli_data.data_list,
         "fetch": cli_data.data_fetch,
-        "prepare": cli_data.data_prepare,
+        "prepare": {
+            "folder": cli_data.data_prepare_folder,
+            "la": cli_data.data_prepare_la,
+            "pancreas": cli_data.data_prepare_pancreas,
+            "brats2019": cli_data.data_prepare_brats2019,
+        },
         "check": cli_data.data_check,
         "export": cli_data.data_export,
     },
@@ -282,10 +292,16 @@ def _app(argv: Sequence[str]) -> SubcommandApp:
         app.command(command)
     for command in (explain, gradients, networks, paper):
         app.command(command)
-    titles = {"data": "Data sets", "records": "Records of runs"}
-    for name, commands in GROUPS.items():
-        group = SubcommandApp()
-        for command, function in commands.items():
-            group.command(function, name=command)
-        app.command(group, name=name, help=f"{titles[name]}: {', '.join(commands)}.")
+    _add(app, GROUPS)
     return app
+
+
+def _add(app: SubcommandApp, commands: dict[str, Any]) -> None:
+    """Add functions by name; a dictionary is a group of its own."""
+    for name, command in commands.items():
+        if callable(command):
+            app.command(command, name=name)
+            continue
+        group = SubcommandApp()
+        _add(group, command)
+        app.command(group, name=name, help=f"{TITLES[name]}: {', '.join(command)}.")

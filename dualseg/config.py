@@ -78,6 +78,7 @@ class Experiment:
             profile=profile,
             preset=preset,
             labeled=spec.labeled,
+            validation=spec.validation,
             train=spec.profiles[profile],
             loss=preset_losses(preset, dataset),
         )

@@ -12,7 +12,6 @@ import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from .cases import Case, checked_case, read_h5
 from .errors import DualsegError
 from .prepared import MANIFEST, is_prepared, read_manifest
 from .specs import DatasetSpec, resolve_dataset
+from .splits import protocols, published_lists
 from .train_config import RESOLUTIONS
 
 
@@ -71,11 +71,9 @@ class Dataset:
 
     @property
     def lists(self) -> str:
-        """Where the lists of ids are from: "published", or the "folder" itself."""
-        if self.records:
-            return "folder"
-        published = (self.train, self.test) == published_lists(self.spec.name)
-        return "published" if published else "folder"
+        """Whose lists of ids these are: a name of `splits.PROTOCOLS`, or "folder", its own."""
+        mine = (self.train, self.test)
+        return next((n for n in protocols(self.spec.name) if published_lists(n) == mine), "folder")
 
     def split(self, labeled: int, validation: int = 0) -> Split:
         """The first `labeled` ids of the training list, the last `validation`, and those between.
@@ -112,7 +110,9 @@ class Dataset:
         else:
             place = str(self._path(case_id))
             image, label = read_h5(Path(place), self.has_label(case_id))
-        return checked_case(case_id, image, label, place, len(self.spec.classes))
+        return checked_case(
+            case_id, image, label, place, len(self.spec.classes), self.spec.channels
+        )
 
     def case(self, case_id: str) -> Case:
         """The case on this grid, memory-mapped from the cache (written on first use)."""
@@ -180,8 +180,10 @@ def open_dataset(
     if name == "phantom":
         return Dataset(spec, None, *published_lists(name), factor)
     root = _existing_root(root, spec)
+    if name != "la":  # the only one that others publish in a layout of its own
+        read_manifest(root)
     train, test = _lists(root, name)
-    Split(train, (), (), test)  # no id twice
+    Split(train, (), (), test)  # no id is in both
     records = read_manifest(root)["cases"] if is_prepared(root) else {}
     unknown = [case for case in train + test if records and case not in records]
     if unknown:
@@ -200,8 +202,8 @@ def _existing_root(root: str | os.PathLike | None, spec: DatasetSpec) -> Path:
     root = Path(root).expanduser()
     if not root.is_dir():
         raise DualsegError(
-            f"root: expected a folder with <case>/mri_norm2.h5, found no folder {str(root)!r}; "
-            "see `dualseg data list` for where the files come from."
+            f"root: expected the folder with the files of {spec.name!r}, found no folder "
+            f"{str(root)!r}; see `dualseg data list` for where the files come from."
         )
     return root
 
@@ -217,12 +219,3 @@ def _lists(root: Path, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
             )
         return tuple(tuple(path.read_text(encoding="utf-8").split()) for path in own)
     return published_lists(name)
-
-
-def published_lists(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Training and test ids as the field uses them, in the published order."""
-    folder = resources.files("dualseg") / "resources" / "splits" / name
-    return tuple(
-        tuple((folder / f"{part}.list").read_text(encoding="utf-8").split())
-        for part in ("train", "test")
-    )

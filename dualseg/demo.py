@@ -57,7 +57,7 @@ def _draw_cases(runs: dict[str, Run], records: dict[str, dict[str, Any]], path: 
         case = dataset.read(case_id)
         masks = {m: predicted_mask(run, "test", case_id) for m, run in runs.items()}
         title = f"{rank}: {case_id}, Dice {gain:+.1f}"
-        pictures.append(CasePicture(title, case.image, case.label > 0, masks))
+        pictures.append(CasePicture(title, case.picture, case.label > 0, masks))
     gained = "; ".join(f"{rank} {gain:+.1f}" for rank, (gain, _) in chosen.items())
     save(
         plot_cases(pictures, dataset.spec.spacing, dataset.spec.orientation),

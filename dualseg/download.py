@@ -16,7 +16,11 @@ import pooch
 import requests
 from tqdm import tqdm
 
+from .cases import read_h5
 from .errors import DualsegError, require_one_of
+from .prepared import MANIFEST, case_record, write_manifest
+from .specs import SPECS, noted
+from .splits import published_lists
 
 SOURCES = {
     "la": "https://raw.githubusercontent.com/yulequan/UA-MT/master/data/2018LA_Seg_Training Set",
@@ -38,10 +42,11 @@ def fetch(
     source: str | None = None,
     expected: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Download a data set's files to `root`; returns the new ones.
+    """Download a data set's files to `root`, then describe them in its manifest; returns the new.
 
     A file that is there with the right content is left alone, so an interrupted fetch goes on where
-    it stopped. `source` is another base address (a mirror), `expected` other checksums by case id.
+    it stopped. `source` is another base address (a mirror), `expected` other checksums by case id;
+    the lists are the published ones, without ids that are not expected.
 
     Raises DualsegError for an unknown data set, and, after all other files are fetched, naming each
     file that is missing at the source, arrived damaged, or stands in `root` with other content
@@ -81,7 +86,25 @@ def fetch(
             f"{len(problems)} of {len(paths)} files of {name} are not in place, the others are; "
             f"the same command tries again:\n- {listed}"
         )
+    if wanted or not (Path(root) / MANIFEST).is_file():
+        _describe(name, Path(root), paths)
     return [paths[case] for case in wanted]
+
+
+def _describe(name: str, root: Path, paths: Mapping[str, Path]) -> None:
+    """Write manifest, lists and alignment sheet."""
+    from .prepare import draw_sheet  # here: fetching needs no image readers
+
+    spec = SPECS[name]
+    records = {}
+    for case, path in tqdm(paths.items(), desc=f"describing {name}", unit="case"):
+        image, label = read_h5(path, labeled=True)
+        record = case_record(path.relative_to(root).as_posix(), image, label, spec.spacing)
+        records[case] = record | {"orientation": spec.orientation}
+    train, test = ([case for case in ids if case in paths] for ids in published_lists(name))
+    manifest = {"dataset": name, **noted(spec), "labeled": min(spec.labeled, len(train))}
+    write_manifest(root, manifest | {"cases": records}, train, test)
+    draw_sheet(root, records, spec.orientation)
 
 
 def _fetch_file(url: str, arriving: Path, path: Path, sha256: str) -> str | None:

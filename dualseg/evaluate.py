@@ -72,7 +72,7 @@ def evaluate(folder: str | Path, split: str = "test", root: str | None = None) -
 
 def predicted_mask(run: Run, split: str, case_id: str) -> np.ndarray:
     """The method's mask of an evaluated case, (X, Y, Z) bool."""
-    return load_masks(_mask_path(run, split, case_id)).masks["mean"]
+    return load_masks(_mask_path(run, split, case_id)).masks["mean"] > 0
 
 
 def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list[Path]:
@@ -84,7 +84,7 @@ def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list
         case = dataset.read(result["id"])
         prediction = {record["config"]["method"]: predicted_mask(run, split, case.id)}
         title = f"{rank}: {case.id[:12]}, Dice {shown(result['dice'])}"
-        pictures[rank] = CasePicture(title, case.image, case.label > 0, prediction)
+        pictures[rank] = CasePicture(title, case.picture, case.label > 0, prediction)
     about = describe(record)
     dices = ", ".join(f"{rank} {shown(result['dice'])}" for rank, result in chosen.items())
     paths = run.pictures(split)
@@ -146,17 +146,17 @@ def _predict(
     seconds = 0.0
     for case_id in tqdm(cases, desc=f"predicting {split}", unit="case"):
         path = _mask_path(run, split, case_id)
-        stamp = f"{weights} {dataset.sha256(case_id)}"
+        stamp = f"class numbers {weights} {dataset.sha256(case_id)}"
         saved = load_masks(path)
         if saved is None or saved.stamp != stamp:
             started = time.perf_counter()
             probabilities = predict_volume(
                 method,
-                dataset.case(case_id).image,
+                dataset.case(case_id).channels,
                 experiment.train,
-                dataset.read(case_id).image.shape,
+                dataset.read(case_id).label.shape,
             )
-            masks = {name: mask > 0 for name, mask in masks_of(method, probabilities).items()}
+            masks = masks_of(method, probabilities)
             saved = SavedMasks(masks, stamp, time.perf_counter() - started)
             save_masks(path, saved)
         seconds += saved.seconds
@@ -164,12 +164,22 @@ def _predict(
 
 
 def _measure(run: Run, dataset: Dataset, cases: list[str], split: str) -> dict[str, list[dict]]:
-    """For the mean prediction and each network: a line of metrics for each case."""
+    """A line of metrics for each case, of the mean prediction and of each network.
+
+    That is for all classes but the background as one; where there are several, the mean prediction
+    is also measured class by class ("class NAME").
+    """
     results: dict[str, list[dict]] = {}
+    several = len(dataset.spec.classes) > 2
     for case_id in tqdm(cases, desc=f"measuring {split}", unit="case"):
-        truth = dataset.read(case_id).label > 0
-        for name, mask in load_masks(_mask_path(run, split, case_id)).masks.items():
-            line = {"id": case_id, **compare_masks(mask, truth, dataset.spacing(case_id))}
+        label = dataset.read(case_id).label
+        spacing = dataset.spacing(case_id)
+        masks = load_masks(_mask_path(run, split, case_id)).masks
+        pairs = {name: (mask > 0, label > 0) for name, mask in masks.items()}
+        for number, name in enumerate(dataset.spec.classes[1:] if several else (), start=1):
+            pairs[f"class {name}"] = (masks["mean"] == number, label == number)
+        for name, (mask, truth) in pairs.items():
+            line = {"id": case_id, **compare_masks(mask, truth, spacing)}
             results.setdefault(name, []).append(line)
     return results
 

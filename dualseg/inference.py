@@ -72,7 +72,7 @@ def predict_volume(
 ) -> Tensor:
     """Probabilities of each member on the full grid.
 
-    Shapes: image (X, Y, Z) on the run's training grid, as stored -> (M, classes, *full_shape)
+    Shapes: image (C, X, Y, Z) on the run's training grid, as stored -> (M, classes, *full_shape)
     float32. Coarse probabilities are interpolated linearly, each coarse voxel being the block of
     full-grid voxels that `cache.shrink_image` averaged.
     """
@@ -80,7 +80,7 @@ def predict_volume(
     scaled = IntensityScale.of(image, config.normalise).apply(np.asarray(image))
     probabilities = sliding_window(
         method.predict_members,
-        torch.from_numpy(scaled)[None].to(device),
+        torch.from_numpy(scaled).to(device),
         config.patch,
         config.stride,
     )

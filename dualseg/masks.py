@@ -14,7 +14,7 @@ from .files import write_atomically
 
 @dataclass(frozen=True)
 class SavedMasks:
-    """The masks of one case: "mean" and one for each network, each (X, Y, Z) bool."""
+    """The masks of one case: "mean" and one for each network, (X, Y, Z) uint8 class numbers."""
 
     masks: dict[str, np.ndarray]
     stamp: str
@@ -24,12 +24,11 @@ class SavedMasks:
 
 
 def save_masks(path: Path, saved: SavedMasks) -> None:
-    """Write atomically, one bit a voxel, compressed: some tens of kB."""
-    shape = np.array(next(iter(saved.masks.values())).shape)
-    packed = {f"mask {name}": np.packbits(mask) for name, mask in saved.masks.items()}
+    """Write atomically, compressed: some tens of kB."""
+    masks = {f"mask {name}": mask for name, mask in saved.masks.items()}
     content = io.BytesIO()
     np.savez_compressed(
-        content, shape=shape, stamp=np.array(saved.stamp), seconds=np.array(saved.seconds), **packed
+        content, stamp=np.array(saved.stamp), seconds=np.array(saved.seconds), **masks
     )
     write_atomically(path, lambda file: file.write(content.getvalue()))
 
@@ -38,11 +37,8 @@ def load_masks(path: Path) -> SavedMasks | None:
     """The saved masks, or None where there is no readable file (the case is predicted anew)."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            shape = tuple(file["shape"])
             masks = {
-                name.removeprefix("mask "): np.unpackbits(file[name], count=int(np.prod(shape)))
-                .reshape(shape)
-                .astype(bool)
+                name.removeprefix("mask "): file[name]
                 for name in file.files
                 if name.startswith("mask ")
             }

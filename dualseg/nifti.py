@@ -6,7 +6,9 @@ normalised by the run's recipe, segmented by the sliding window, and brought bac
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -23,6 +25,7 @@ from .errors import DualsegError
 from .files import write_atomically
 from .inference import predict_volume, require_finite
 from .plotting import CasePicture, plot_cases, save
+from .recipes import Box
 from .runs import Run
 from .specs import DatasetSpec
 
@@ -32,40 +35,47 @@ FAR_LARGER = 1.5  # warn where a side is so many times longer than any training 
 
 def predict_nifti(
     folder: str | Path,
-    image: str | Path,
+    images: str | Path | Sequence[str | Path],
     out: str | Path,
     picture: str | Path | None = None,
     probabilities: bool = False,
 ) -> list[str]:
     """Write the mask (and, if asked, a picture and the foreground probabilities) of one scan.
 
+    `images` is one file, or one for each modality that the run was trained on, in their order.
+
     The mask is uint8 class numbers; the probabilities go to `out` with `_probability` in the name,
     float32. Returns remarks that the user should read (a scan unlike the training data).
 
     Raises DualsegError for an unfinished run, a file that is no 3D NIfTI image of finite numbers,
-    or an `out` that does not end in .nii or .nii.gz.
+    modalities on different grids, or an `out` that does not end in .nii or .nii.gz.
     """
+    images = [Path(p) for p in ([images] if isinstance(images, str | Path) else images)]
     out = Path(out)
     _stem(out)
     if picture and Path(picture).suffix != ".png":
         raise DualsegError(f"{picture}: expected a name that ends in .png for the picture.")
     for target in (out, _probability_path(out)):
-        if target.resolve() == Path(image).resolve():
+        if target.resolve() in [image.resolve() for image in images]:
             raise DualsegError(
-                f"{image}: is the scan itself; give the mask another name with --out."
+                f"{target}: is the scan itself; give the mask another name with --out."
             )
     run = Run.open(folder)
     experiment = run.experiment()
     spec = run.spec()
     method = run.load_method(pick_device())
-    scan, intensities = read_nifti(Path(image))
+    scan, intensities = _read_modalities(images, spec)
     turned, spacing, back = _turn(scan, intensities, spec)
-    remarks = _remarks(scan, turned.shape, spacing, run.info()["data"]["largest_shape"], spec)
-    grid = _common_grid(turned.shape, spacing, spec)
-    resampled = resize(torch.from_numpy(turned)[None], grid)[0].numpy()
-    coarse = shrink_image(resampled, experiment.train.factor)
-    prediction = predict_volume(method, coarse, experiment.train, grid).mean(0)
-    prediction = resize(require_finite(prediction), turned.shape).numpy()
+    box, prepared = _by_recipe(turned, spec, images[0])
+    shape = prepared.shape[1:]
+    remarks = _remarks(scan, shape, spacing, run.info()["data"]["largest_shape"], spec)
+    grid = _common_grid(shape, spacing, spec)
+    coarse = shrink_image(resize(torch.from_numpy(prepared), grid).numpy(), experiment.train.factor)
+    inside = predict_volume(method, coarse, experiment.train, grid).mean(0)
+    inside = resize(require_finite(inside), shape).numpy()
+    prediction = np.zeros((len(inside), *turned.shape[1:]), np.float32)
+    prediction[0] = 1  # background outside the box
+    prediction[(slice(None), *box)] = inside
     mask = prediction.argmax(0).astype(np.uint8)
     _write(out, scan, orientations.apply_orientation(mask, back))
     if probabilities:
@@ -73,11 +83,11 @@ def predict_nifti(
         _write(_probability_path(out), scan, foreground)
     if picture:
         share = 100 * float((mask > 0).mean())
-        case = CasePicture(Path(image).name, turned, None, {experiment.method: mask > 0})
+        case = CasePicture(images[0].name, turned[0], None, {experiment.method: mask > 0})
         save(
             plot_cases([case], spacing, spec.orientation),
             Path(picture),
-            alt=f"Slices of {Path(image).name} with the contour of the predicted mask, which fills "
+            alt=f"Slices of {images[0].name} with the contour of the predicted mask, which fills "
             f"{share:.1f} % of the scan.",
         )
     if not mask.any():
@@ -106,13 +116,15 @@ def export_case(
         raise DualsegError(f"case {case_id}: expected a label to export, found none.")
     case = dataset.read(case_id)
     there = orientations.axcodes2ornt(dataset.spec.orientation)
-    turn = orientations.inv_ornt_aff(there, case.image.shape)
+    turn = orientations.inv_ornt_aff(there, case.label.shape)
     affine = np.diag([*(dataset.spacing(case_id)), 1.0])
     # The array's axes as they lie in the body; then each of them as long as its voxels.
     affine = np.linalg.inv(turn) @ affine
-    affine[:3, 3] = -affine[:3, :3] @ (np.array(case.image.shape) - 1) / 2
+    affine[:3, 3] = -affine[:3, :3] @ (np.array(case.label.shape) - 1) / 2
+    volumes = {"image": np.moveaxis(case.image, 0, -1) if case.image.ndim == 4 else case.image}
+    volumes["label"] = case.label
     for path, kind in wanted:
-        image = nib.Nifti1Image(getattr(case, kind), affine)
+        image = nib.Nifti1Image(volumes[kind], affine)
         image.header.set_xyzt_units("mm")
         _write_image(path, image)
 
@@ -146,8 +158,43 @@ def read_nifti(path: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
     return scan, intensities
 
 
+def _read_modalities(
+    images: Sequence[Path], spec: DatasetSpec
+) -> tuple[nib.Nifti1Image, np.ndarray]:
+    """The first scan, and the intensities (C, X, Y, Z) of all, which must share its grid."""
+    if len(images) != spec.channels:
+        raise DualsegError(
+            f"image: expected {spec.channels} scans, as this run was trained with, found "
+            f"{len(images)}; give one file for each modality, in the order of the training."
+        )
+    scans = [read_nifti(path) for path in images]
+    first, intensities = scans[0]
+    for path, (scan, values) in zip(images, scans, strict=True):
+        near = np.allclose(scan.affine, first.affine, atol=0.1)
+        if values.shape != intensities.shape or not near:
+            raise DualsegError(
+                f"{path}: expected the grid of {images[0]}, found another; resample it first."
+            )
+    return first, np.stack([values for _, values in scans])
+
+
+def _by_recipe(image: np.ndarray, spec: DatasetSpec, place: Path) -> tuple[Box, np.ndarray]:
+    """What the preparation of the training data does to a scan (C, X, Y, Z), without a label.
+
+    The box that is kept, and its intensities.
+    """
+    if spec.recipe is None:
+        return tuple(slice(0, side) for side in image.shape[1:]), image
+    # A crop round the label, or to a fixed size, is left out: here is no label, and a larger scan
+    # is no harm to a sliding window.
+    crop = "nonzero" if spec.recipe.crop == "nonzero" else "none"
+    recipe = dataclasses.replace(spec.recipe, crop=crop)
+    box = recipe.box(image, None, np.random.default_rng(recipe.seed), str(place))
+    return box, recipe.intensities(image, box)
+
+
 def _turn(scan: nib.Nifti1Image, intensities: np.ndarray, spec: DatasetSpec) -> tuple:
-    """Intensities along the spec's axes, their spacing in mm, and the orientation to turn back."""
+    """Intensities (C, X, Y, Z) along the spec's axes, spacing in mm, orientation to turn back."""
     here = orientations.io_orientation(scan.affine)
     if np.isnan(here).any():
         raise DualsegError(
@@ -156,7 +203,7 @@ def _turn(scan: nib.Nifti1Image, intensities: np.ndarray, spec: DatasetSpec) -> 
         )
     there = orientations.axcodes2ornt(spec.orientation)
     forth = orientations.ornt_transform(here, there)
-    turned = np.ascontiguousarray(orientations.apply_orientation(intensities, forth))
+    turned = np.stack([orientations.apply_orientation(values, forth) for values in intensities])
     sizes = nib.affines.voxel_sizes(scan.affine)
     spacing = [0.0] * 3
     for axis, (target, _) in enumerate(forth):

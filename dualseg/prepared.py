@@ -2,7 +2,8 @@
 
 manifest.json     what there is: recipe, classes, orientation, and a record of each case
 train.list        ids, labeled ones first; test.list likewise
-cases/<id>.h5     "image" float32 (X, Y, Z) and, where there is one, "label" uint8
+cases/<id>.h5     "image" float32 (X, Y, Z), with several channels (C, X, Y, Z), and, where there is
+                  one, "label" (X, Y, Z) uint8
 cases/<id>.json   the case's record (the manifest's entry), so that preparing can be resumed
 alignment.png     label contours on the images, to be looked at
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,17 @@ from .files import write_atomically, write_json
 
 LAYOUT = 1
 MANIFEST = "manifest.json"
+SPEC_FIELDS = (
+    "title",
+    "classes",
+    "channels",
+    "orientation",
+    "spacing",
+    "labeled",
+    "validation",
+    "recipe",
+)
+"""What the manifest says of the whole data set (fields of `DatasetSpec`)."""
 
 
 def sha256_of(image: np.ndarray, label: np.ndarray | None) -> str:
@@ -43,7 +56,8 @@ def write_case(
 ) -> dict[str, Any]:
     """Write one case, its arrays first and its record last; returns the record.
 
-    image (X, Y, Z) float32, label (X, Y, Z) uint8 class numbers or None, spacing in mm.
+    image (X, Y, Z) or (C, X, Y, Z) float32, label (X, Y, Z) uint8 class numbers or None, spacing in
+    mm.
     """
     import h5py  # here: the command line reads manifests, and should start fast
 
@@ -54,20 +68,26 @@ def write_case(
             file.create_dataset("label", data=label, compression="gzip", compression_opts=1)
     path = root / "cases" / f"{case_id}.h5"
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
+    record = case_record(f"cases/{case_id}.h5", image, label, spacing) | about
+    write_json(path.with_suffix(".json"), record)
+    return record
+
+
+def case_record(
+    file: str, image: np.ndarray, label: np.ndarray | None, spacing: tuple[float, ...]
+) -> dict[str, Any]:
+    """A case's entry of the manifest; shapes as for `write_case`, `file` relative to the root."""
     voxels = {} if label is None else dict(zip(*np.unique(label, return_counts=True), strict=True))
-    record = {
-        "file": f"cases/{case_id}.h5",
-        "shape": list(image.shape),
+    return {
+        "file": file,
+        "shape": list(image.shape[-3:]),
         "spacing": [round(float(s), 4) for s in spacing],
         "intensities": [float(image.min()), float(image.max())],
         "label_voxels": None
         if label is None
         else {str(value): int(number) for value, number in voxels.items()},
         "sha256": sha256_of(image, label),
-        **about,
     }
-    write_json(path.with_suffix(".json"), record)
-    return record
 
 
 def read_case_record(root: Path, case_id: str) -> dict[str, Any] | None:
@@ -80,7 +100,9 @@ def read_case_record(root: Path, case_id: str) -> dict[str, Any] | None:
     return record if path.with_suffix(".h5").is_file() else None
 
 
-def write_manifest(root: Path, manifest: dict[str, Any], train: list[str], test: list[str]) -> None:
+def write_manifest(
+    root: Path, manifest: dict[str, Any], train: Sequence[str], test: Sequence[str]
+) -> None:
     """Write the lists and, last, the manifest."""
     for name, ids in (("train", train), ("test", test)):
         text = "".join(f"{case}\n" for case in ids)
@@ -117,7 +139,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
             f"{path}: expected layout {LAYOUT}, found {found!r}; prepare the data again with this "
             "version."
         )
-    for key in ("dataset", "title", "classes", "orientation", "spacing", "labeled", "cases"):
+    for key in ("dataset", *SPEC_FIELDS, "cases"):
         if key not in manifest:
             raise DualsegError(
                 f"{path}: expected the entry {key!r}, found none; run `dualseg data prepare` again."

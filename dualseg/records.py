@@ -26,10 +26,13 @@ def build_record(
 ) -> dict[str, Any]:
     """The record of a run on a split.
 
-    `results` holds for "mean" (the method's prediction) and for each network the metrics of every
-    case. NaN (a distance to an empty mask) becomes null, because JSON has no NaN.
+    `results` holds for "mean" (the method's prediction), for each network and, where there are
+    several, for each class ("class NAME") the metrics of every case. NaN (a distance to an empty
+    mask) becomes null, because JSON has no NaN.
     """
     info = run.info()
+    classes = {n.removeprefix("class "): r for n, r in results.items() if n.startswith("class ")}
+    networks = {n: r for n, r in results.items() if n != "mean" and not n.startswith("class ")}
     record = {
         "name": run.folder.resolve().name,
         "split": split,
@@ -43,7 +46,8 @@ def build_record(
         "curves": curves(run.log()),
         "evaluation": evaluation,
         **_statistics(results["mean"]),
-        "networks": {n: _statistics(cases) for n, cases in results.items() if n != "mean"},
+        "networks": {name: _statistics(cases) for name, cases in networks.items()},
+        "classes": {name: {**_statistics(c), "cases": c} for name, c in classes.items()},
         "cases": results["mean"],
     }
     return _without_nan(record)

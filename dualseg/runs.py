@@ -100,8 +100,7 @@ class Run:
         """The spec of the data that the run was trained on."""
         info = self.info()
         spec = dataset_spec(info["config"]["dataset"])
-        noted = info["data"].get("spec")
-        return prepared_spec(spec, noted) if noted else spec
+        return prepared_spec(spec, info["data"].get("spec", {}))
 
     def log(self) -> list[dict[str, float]]:
         """The lines of the training log, in order; a torn last line is left out."""

@@ -20,7 +20,7 @@ _LABELED, _UNLABELED, _CROP = range(3)  # separate random streams
 
 @dataclass(frozen=True)
 class Batch:
-    """image (B, 1, X, Y, Z) float32; label (L, X, Y, Z) int64 of the first L samples; B ids."""
+    """image (B, C, X, Y, Z) float32; label (L, X, Y, Z) int64 of the first L samples; B ids."""
 
     image: Tensor
     label: Tensor
@@ -62,7 +62,7 @@ class BatchSampler:
             ids += self._draw(self.unlabeled, self.config.unlabeled_batch, _UNLABELED, step)
         crops = [self._crop(case, step, place) for place, case in enumerate(ids)]
         return Batch(
-            image=torch.from_numpy(np.stack([image for image, _ in crops])).unsqueeze(1),
+            image=torch.from_numpy(np.stack([image for image, _ in crops])),
             label=torch.from_numpy(
                 np.stack([label for _, label in crops[:count]]).astype(np.int64)
             ),
@@ -79,10 +79,10 @@ class BatchSampler:
     def _crop(self, case_id: str, step: int, place: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([self.seed, _CROP, step, place])
         case = self.dataset.case(case_id)
-        scale = self._scale(case_id, case.image)
+        scale = self._scale(case_id, case.channels)
         # Padding with the value that becomes 0, and scaling the crop instead of the whole volume.
         image, label = random_crop(
-            case.image, case.label, self.config.patch, rng, fill=scale.center
+            case.channels, case.label, self.config.patch, rng, fill=scale.center
         )
         image = scale.apply(image)
         if self.config.flips:
@@ -97,25 +97,32 @@ class BatchSampler:
 
 @dataclass(frozen=True)
 class IntensityScale:
-    """How a volume's intensities become what the networks see: (image - center) / width."""
+    """How a volume's intensities become what the networks see: (image - center) / width.
 
-    center: float
-    width: float
+    Both numbers are arrays (C, 1, 1, 1), as each channel has its own.
+    """
+
+    center: np.ndarray
+    width: np.ndarray
 
     @classmethod
     def of(cls, image: np.ndarray, recipe: str) -> IntensityScale:
         """ "zscore": mean and standard deviation of the whole volume given; "stored": no change.
 
         The z-score undoes any brightness and contrast setting of a volume, so it gives the same for
-        a raw scan and for one that was normalised before. A constant image becomes 0.
+        a raw scan and for one that was normalised before. A constant image becomes 0. Shapes: image
+        (C, X, Y, Z).
         """
         if recipe == "stored":
-            return cls(0.0, 1.0)
-        return cls(float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64)) or 1.0)
+            center, width = np.zeros(len(image)), np.ones(len(image))
+        else:
+            center = np.array([channel.mean(dtype=np.float64) for channel in image])
+            width = np.array([channel.std(dtype=np.float64) or 1.0 for channel in image])
+        return cls(*(v.astype(np.float32).reshape(-1, 1, 1, 1) for v in (center, width)))
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """The scaled image, float32, same shape."""
-        return ((image - np.float32(self.center)) / np.float32(self.width)).astype(np.float32)
+        return ((image - self.center) / self.width).astype(np.float32, copy=False)
 
 
 def random_crop(
@@ -123,31 +130,38 @@ def random_crop(
     label: np.ndarray,
     patch: tuple[int, int, int],
     rng: np.random.Generator,
-    fill: float = 0.0,
+    fill: np.ndarray | float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A crop of size `patch` at a uniformly random place, from a volume of any size.
+
+    Shapes: image (..., X, Y, Z), label (X, Y, Z) -> (..., *patch), patch; `fill` broadcasts to the
+    image.
 
     The field's padding rule (UA-MT): if any side is no larger than the patch, all sides are padded
     on both ends by max((patch - side) // 2 + 3, 0), the image with `fill`, the label with 0. Unlike
     there, the last place can be drawn too.
     """
-    if any(side <= size for side, size in zip(image.shape, patch, strict=True)):
+    if any(side <= size for side, size in zip(label.shape, patch, strict=True)):
         margins = [
             (max((size - side) // 2 + 3, 0),) * 2
-            for side, size in zip(image.shape, patch, strict=True)
+            for side, size in zip(label.shape, patch, strict=True)
         ]
-        image = np.pad(image, margins, constant_values=fill)
+        inside = np.pad(np.ones(label.shape, bool), margins)
+        image = np.where(inside, np.pad(image, [(0, 0)] * (image.ndim - 3) + margins), fill)
         label = np.pad(label, margins)
-    starts = [rng.integers(side - size + 1) for side, size in zip(image.shape, patch, strict=True)]
+    starts = [rng.integers(side - size + 1) for side, size in zip(label.shape, patch, strict=True)]
     window = tuple(slice(s, s + size) for s, size in zip(starts, patch, strict=True))
-    return image[window], label[window]
+    return image[(..., *window)], label[window]
 
 
 def random_turn_and_flip(
     image: np.ndarray, label: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Quarter turns in the x-y plane (0 or 2 if the patch is not square) and flips in x and y."""
-    square = image.shape[0] == image.shape[1]
+    """Quarter turns in the x-y plane (0 or 2 if the patch is not square) and flips in x and y.
+
+    Shapes: image (..., X, Y, Z), label (X, Y, Z).
+    """
+    square = label.shape[0] == label.shape[1]
     turns = rng.integers(4) if square else 2 * rng.integers(2)
-    axes = [axis for axis in (0, 1) if rng.random() < 0.5]
-    return tuple(np.flip(np.rot90(v, turns, axes=(0, 1)), axes) for v in (image, label))
+    axes = [axis for axis in (-3, -2) if rng.random() < 0.5]
+    return tuple(np.flip(np.rot90(v, turns, axes=(-3, -2)), axes) for v in (image, label))

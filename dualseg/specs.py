@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import require_one_of
-from .prepared import is_prepared, read_manifest
+from .prepared import SPEC_FIELDS, is_prepared, read_manifest
+from .recipes import Recipe
 from .train_config import TrainConfig
 
 Profile = Literal["smoke", "lesson", "full"]
@@ -30,6 +31,11 @@ class DatasetSpec:
     """Number of labeled cases unless another is asked for."""
     profiles: dict[str, TrainConfig] = field(repr=False)
     channels: int = 1
+    """Images of a case: 1, or the number of modalities."""
+    validation: int = 0
+    """Number of cases at the end of the training list that are held out by default."""
+    recipe: Recipe | None = None
+    """What was done to the raw scans, where the package did it; prediction does the same."""
     terms: str = ""
     """Where the data come from, under which terms, and what to cite."""
 
@@ -102,10 +108,87 @@ LA = DatasetSpec(
     ),
 )
 
+PANCREAS = DatasetSpec(
+    name="pancreas",
+    title="pancreas, abdominal CT",
+    classes=("background", "pancreas"),
+    spacing=(0.86, 0.86, 1.0),
+    orientation="RAS",
+    labeled=6,
+    profiles={
+        "smoke": TrainConfig(
+            resolution="quarter",
+            patch=(32, 32, 16),
+            stride=(16, 16, 8),
+            filters=4,
+            iterations=6,
+            checkpoint_every=2,
+        ),
+        "lesson": TrainConfig(
+            resolution="half",
+            patch=(48, 48, 32),
+            stride=(24, 24, 16),
+            filters=8,
+            iterations=400,
+            learning_rate=0.05,
+            schedule="poly",
+        ),
+        "full": TrainConfig(patch=(96, 96, 96), stride=(16, 16, 16), checkpoint_every=500),
+    },
+    terms=(
+        "NIH Pancreas-CT, from The Cancer Imaging Archive (see `dualseg data fetch pancreas`). "
+        "Roth et al., MICCAI 2015; Clark et al., Journal of Digital Imaging 26, 2013; CC BY 3.0."
+    ),
+)
+
+BRATS2019 = DatasetSpec(
+    name="brats2019",
+    title="brain tumour, FLAIR MR",
+    classes=("background", "whole tumour"),
+    spacing=(1.0, 1.0, 1.0),
+    orientation="RAS",
+    labeled=25,
+    validation=25,
+    profiles={
+        "smoke": TrainConfig(
+            resolution="quarter",
+            patch=(32, 32, 32),
+            stride=(16, 16, 16),
+            filters=4,
+            iterations=6,
+            flips=True,
+            checkpoint_every=2,
+        ),
+        "lesson": TrainConfig(
+            resolution="quarter",
+            patch=(32, 32, 32),
+            stride=(16, 16, 16),
+            filters=8,
+            iterations=400,
+            learning_rate=0.05,
+            schedule="poly",
+            flips=True,
+        ),
+        "full": TrainConfig(
+            patch=(96, 96, 96),
+            stride=(64, 64, 64),
+            iterations=20000,
+            schedule="poly",
+            flips=True,
+            checkpoint_every=500,
+        ),
+    },
+    terms=(
+        "BraTS 2019 training data, for registered users (see `dualseg data fetch brats2019`). "
+        "Menze et al., IEEE Transactions on Medical Imaging 34, 2015; Bakas et al., Scientific "
+        "Data 4, 2017; Bakas et al., arXiv:1811.02629; for research."
+    ),
+)
+
 FOLDER = DatasetSpec(
     name="folder",
     title="your own data",
-    classes=("background", "foreground"),  # these four are read from the folder's manifest
+    classes=("background", "foreground"),  # like spacing and labeled, read from the manifest
     spacing=(1.0, 1.0, 1.0),
     orientation="RAS",
     labeled=4,
@@ -135,7 +218,7 @@ FOLDER = DatasetSpec(
     ),
 )
 
-SPECS = {spec.name: spec for spec in (PHANTOM, LA, FOLDER)}
+SPECS = {spec.name: spec for spec in (PHANTOM, LA, PANCREAS, BRATS2019, FOLDER)}
 
 
 def dataset_spec(name: str) -> DatasetSpec:
@@ -161,11 +244,14 @@ def resolve_dataset(dataset: str, root: str | None = None) -> tuple[str, str | N
 
 def prepared_spec(spec: DatasetSpec, manifest: dict[str, Any]) -> DatasetSpec:
     """The spec with what a prepared folder's manifest (or a run's note of it) says."""
-    return dataclasses.replace(
-        spec,
-        title=manifest["title"],
-        classes=tuple(manifest["classes"]),
-        spacing=tuple(manifest["spacing"]),
-        orientation=manifest["orientation"],
-        labeled=manifest["labeled"],
-    )
+    said = {name: manifest[name] for name in SPEC_FIELDS if name in manifest}
+    said = {name: tuple(v) if isinstance(v, list) else v for name, v in said.items()}
+    if said.get("recipe"):
+        said["recipe"] = Recipe.of(said["recipe"])
+    return dataclasses.replace(spec, **said)
+
+
+def noted(spec: DatasetSpec) -> dict[str, Any]:
+    """The inverse of `prepared_spec`, as plain values for a run's note."""
+    values = {name: getattr(spec, name) for name in SPEC_FIELDS}
+    return values | {"recipe": dataclasses.asdict(spec.recipe) if spec.recipe else None}

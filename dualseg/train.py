@@ -38,6 +38,7 @@ from .runs import (
     write_checkpoint,
 )
 from .sampling import BatchSampler
+from .specs import noted
 from .train_config import Progress
 
 
@@ -131,7 +132,7 @@ def _describe(
 ) -> dict[str, Any]:
     used = split.labeled + split.unlabeled + split.validation
     fingerprint = dataset.cache(used)
-    shapes = np.array([dataset.case(case).image.shape for case in used]) * dataset.factor
+    shapes = np.array([dataset.case(case).image.shape[-3:] for case in used]) * dataset.factor
     device = pick_device()
     return {
         "config": experiment.flat(),
@@ -139,10 +140,7 @@ def _describe(
             "fingerprint": fingerprint,
             "largest_shape": shapes.max(0).tolist(),
             "lists": dataset.lists,
-            "spec": {
-                name: getattr(dataset.spec, name)
-                for name in ("title", "classes", "spacing", "orientation", "labeled")
-            },
+            "spec": noted(dataset.spec),
             "split": {name: list(ids) for name, ids in vars(split).items()},
         },
         "versions": versions(),

@@ -88,7 +88,7 @@ def test_stored_intensities_stay_as_they_are(dataset):
 
 
 def test_zscore_forgets_brightness_and_contrast():
-    image = np.random.default_rng(0).normal(5, 2, (6, 5, 4)).astype(np.float32)
+    image = np.random.default_rng(0).normal(5, 2, (1, 6, 5, 4)).astype(np.float32)
     a, b = (IntensityScale.of(v, "zscore").apply(v) for v in (image, 7 * image + 100))
     np.testing.assert_allclose(a, b, atol=1e-4)
     assert abs(a.mean()) < 1e-6
@@ -96,7 +96,7 @@ def test_zscore_forgets_brightness_and_contrast():
 
 
 def test_constant_image_becomes_zero():
-    image = np.full((3, 3, 3), 4.0, np.float32)
+    image = np.full((1, 3, 3, 3), 4.0, np.float32)
     assert (IntensityScale.of(image, "zscore").apply(image) == 0).all()
 
 
