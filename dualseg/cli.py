@@ -9,7 +9,7 @@ from pathlib import Path
 from tyro.conf import OmitArgPrefixes, Positional
 from tyro.extras import SubcommandApp
 
-from . import cli_data, cli_records
+from . import cli_data, cli_notebooks, cli_records
 from .config import Experiment
 from .errors import DualsegError
 from .text import columns
@@ -273,6 +273,7 @@ GROUPS = {
         "table": cli_records.records_table,
         "plot": cli_records.records_plot,
     },
+    "notebooks": cli_notebooks.COMMANDS,
 }
 
 
@@ -282,7 +283,7 @@ def _app(argv: Sequence[str]) -> SubcommandApp:
         app.command(command)
     for command in (explain, gradients, networks, paper):
         app.command(command)
-    titles = {"data": "Data sets", "records": "Records of runs"}
+    titles = {"data": "Data sets", "records": "Records of runs", "notebooks": "Notebooks"}
     for name, commands in GROUPS.items():
         group = SubcommandApp()
         for command, function in commands.items():
