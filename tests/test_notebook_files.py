@@ -1,5 +1,6 @@
 """The committed notebooks: checked, run at smoke with their student copies, their numbers kept."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dualseg import checks
+from dualseg.checks import Hint
 from dualseg.exercises import solution_cells, student_path
 from dualseg.notebook_check import check_notebook
+from dualseg.notebook_form import text_of
 from dualseg.notebooks import code_cells, read_notebook, run_notebook, tags
 
 ROOT = Path(__file__).parent.parent
@@ -33,10 +35,16 @@ def test_form_outputs_stamp_and_student_copy(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS + STUDENT, ids=lambda p: f"{p.parent.name}-{p.stem}")
-def test_runs_at_smoke(path, tmp_path):
+def test_runs_at_smoke_and_the_checkers_say_what_they_should(path, tmp_path):
     run = run_notebook(path, {"profile": "smoke"}, tmp_path, cell_seconds=CELL_SECONDS)
     assert run.cells >= len(code_cells(read_notebook(path)))
     assert run.seconds < SMOKE_SECONDS
+    text = "\n".join(
+        text_of(output) for cell in code_cells(run.notebook) for output in cell.outputs
+    )
+    said = re.findall(r"^Exercise \d+: (right|not yet)", text, re.MULTILINE)
+    want = "not yet" if path in STUDENT else "right"
+    assert said == [want] * len(solution_cells(read_notebook(path)))
 
 
 @pytest.mark.parametrize("path", [p for p in NOTEBOOKS if is_quick(p)], ids=lambda p: p.stem)
@@ -48,16 +56,21 @@ def test_quoted_numbers_are_found_again(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_exercise_has_a_checker_that_is_called(path):
-    notebook = read_notebook(path)
-    number = path.stem[:2]
-    source = "\n".join(cell.source for cell in code_cells(notebook))
-    called = re.findall(rf"\bnb{number}\.(exercise_\d+)\(", source)
-    assert len(solution_cells(notebook)) == len(called) == len(set(called))
-    module = getattr(checks, f"nb{number}", None) or __import__(
-        f"dualseg.checks.nb{number}", fromlist=["checks"]
-    )
-    assert sorted(called) == sorted(n for n in vars(module) if re.fullmatch(r"exercise_\d+", n))
+def test_every_exercise_has_a_checker_that_knows_wrong_answers(path):
+    """WRONG in tests/wrong_answers/nbNN.py: exercise -> (answers, words of the hint) pairs."""
+    name = f"nb{path.stem[:2]}"
+    source = "\n".join(cell.source for cell in code_cells(read_notebook(path)))
+    called = re.findall(rf"\b{name}\.(exercise_\d+)\(", source)
+    assert len(solution_cells(read_notebook(path))) == len(called) == len(set(called))
+    checkers = importlib.import_module(f"dualseg.checks.{name}")
+    wrong = importlib.import_module(f"wrong_answers.{name}").WRONG
+    assert set(called) == set(wrong)
+    assert set(called) == {n for n in vars(checkers) if re.fullmatch(r"exercise_\d+", n)}
+    for exercise, pairs in wrong.items():
+        assert len(pairs) >= 2
+        for answers, words in pairs:
+            with pytest.raises(Hint, match=words):
+                getattr(checkers, exercise)(*answers)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
