@@ -10,7 +10,7 @@ from typing import Any
 from tyro.conf import OmitArgPrefixes, Positional
 from tyro.extras import SubcommandApp
 
-from . import cli_data, cli_records
+from . import cli_data, cli_notebooks, cli_records
 from .config import Experiment
 from .errors import DualsegError
 from .text import columns
@@ -264,7 +264,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-TITLES = {"data": "Data sets", "records": "Records of runs", "prepare": "From raw files"}
+TITLES = {
+    "data": "Data sets",
+    "prepare": "From raw files",
+    "records": "Records of runs",
+    "notebooks": "Notebooks",
+}
 GROUPS = {
     "data": {
         "list": cli_data.data_list,
@@ -283,6 +288,7 @@ GROUPS = {
         "table": cli_records.records_table,
         "plot": cli_records.records_plot,
     },
+    "notebooks": cli_notebooks.COMMANDS,
 }
 
 

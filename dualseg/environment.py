@@ -11,6 +11,7 @@ from importlib import metadata
 import torch
 
 from .cache import cache_folder
+from .memory import process_peak_mb
 
 
 def pick_device() -> torch.device:
@@ -49,14 +50,7 @@ def peak_memory_mb(device: torch.device) -> float:
     """Most memory in use so far, in MB: of the GPU (torch's own), else of this process."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
-    try:
-        import resource
-    except ImportError:  # Windows has no such module
-        import psutil
-
-        return round(psutil.Process().memory_info().peak_wset / 1e6, 1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)  # bytes there, kB on Linux
+    return process_peak_mb()
 
 
 def report() -> tuple[list[tuple[str, str, str]], bool]:

@@ -88,3 +88,13 @@ def test_published_records_are_complete_and_name_no_machine(path):
     assert len(record["cases"]) == len(record["data"]["split"]["test"])
     assert record["seconds"] > 0
     assert not re.search(r"/(home|Users|tmp|root|work)/", path.read_text(encoding="utf-8"))
+
+
+def test_readme_lists_the_notebooks_with_what_their_recordings_took():
+    from dualseg.notebook_record import notebook_table
+    from dualseg.notebooks import notebook_paths
+
+    shown = readme().split("<!-- notebooks -->\n")[1].split("\n<!-- end of notebooks -->")[0]
+    assert shown == notebook_table(notebook_paths(ROOT / "notebooks")), (
+        "paste the output of `dualseg notebooks table --markdown` between the marks in README.md"
+    )

@@ -1,0 +1,146 @@
+"""The commands `dualseg notebooks ...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from .errors import DualsegError
+from .text import columns
+
+Names = Positional[tuple[str, ...]]
+Given = Annotated[UseAppendAction[tuple[tuple[str, str], ...]], arg(name="p", aliases=["-p"])]
+FOLDER = Path("notebooks")
+
+
+def notebooks_list(folder: Path = FOLDER) -> None:
+    """The notebooks, with the time and memory that their recording took.
+
+    Example: dualseg notebooks list
+
+    Args:
+        folder: Folder of the notebooks.
+    """
+    from .notebook_record import notebook_rows
+    from .notebooks import notebook_paths
+
+    rows = notebook_rows(notebook_paths(folder))
+    print(columns([list(rows[0]), *(list(row.values()) for row in rows)]))
+
+
+def notebooks_run(
+    names: Names = (),
+    profile: str | None = None,
+    parameters: Given = (),
+    out: Path = Path("runs/notebooks"),
+    folder: Path = FOLDER,
+) -> None:
+    """Run notebooks with other parameters; the executed copies stand in another folder.
+
+    Example: dualseg notebooks run 02 --profile smoke -p seed 3
+
+    Args:
+        names: Numbers like 02; all notebooks without.
+        profile: The parameter `profile`: "smoke", "lesson" or "full".
+        parameters: A parameter's name and value; may be given several times.
+        out: Folder of the executed copies.
+        folder: Folder of the notebooks.
+    """
+    from .notebooks import given_parameters, notebook_paths, read_notebook, run_notebook
+
+    given = dict(parameters) | ({} if profile is None else {"profile": profile})
+    paths = notebook_paths(folder, names)
+    for path in paths:  # before the first of them takes its time
+        given_parameters(read_notebook(path), path.name, given)
+    for path in paths:
+        run = run_notebook(path, given, out, progress=True)
+        print(f"{path.name}: {run.cells} code cells in {run.seconds:.0f} s; see {run.path}")
+
+
+def notebooks_record(names: Positional[tuple[str, ...]], folder: Path = FOLDER) -> None:
+    """Run notebooks with their defaults and keep the outputs, stamped, for the repository.
+
+    Example: dualseg notebooks record 02
+
+    Args:
+        names: Numbers like 02.
+        folder: Folder of the notebooks.
+    """
+    from .notebook_record import measured, record
+    from .notebooks import notebook_paths
+
+    if not names:
+        raise DualsegError("names: expected numbers of notebooks like 02, found none.")
+    for path in notebook_paths(folder, names):
+        stamp = record(path, progress=True)
+        print(f"{path}: recorded, {measured(stamp)}")
+
+
+def notebooks_check(names: Names = (), folder: Path = FOLDER) -> None:
+    """Check form, outputs, stamps and student copies of the committed notebooks.
+
+    Example: dualseg notebooks check
+
+    Args:
+        names: Numbers like 02; all notebooks without.
+        folder: Folder of the notebooks.
+    """
+    from .notebook_check import check_notebook
+    from .notebooks import notebook_paths
+
+    paths = notebook_paths(folder, names)
+    found = []
+    for path in paths:
+        problems, notes = check_notebook(path)
+        found += problems
+        for line in (*problems, *(f"{note} (note)" for note in notes)):
+            print(line)
+    if found:
+        raise DualsegError(f"{len(found)} problems found in {len(paths)} notebooks.")
+    print(f"{len(paths)} notebooks, no problem found.")
+
+
+def notebooks_exercises(names: Names = (), folder: Path = FOLDER) -> None:
+    """Write the student copies: the notebooks without solutions and outputs.
+
+    Example: dualseg notebooks exercises 02
+
+    Args:
+        names: Numbers like 02; all notebooks without.
+        folder: Folder of the notebooks.
+    """
+    from .exercises import solution_cells, write_student_copy
+    from .notebooks import notebook_paths, read_notebook
+
+    for path in notebook_paths(folder, names):
+        if solution_cells(read_notebook(path)):
+            print(f"{write_student_copy(path)}: written")
+
+
+def notebooks_table(markdown: bool = False, folder: Path = FOLDER) -> None:
+    """The table of notebooks, from the stamps of their recordings.
+
+    Example: dualseg notebooks table --markdown
+
+    Args:
+        markdown: As the README's Markdown table.
+        folder: Folder of the notebooks.
+    """
+    from .notebook_record import notebook_table
+    from .notebooks import notebook_paths
+
+    if not markdown:
+        return notebooks_list(folder)
+    print(notebook_table(notebook_paths(folder)))
+
+
+COMMANDS = {
+    "list": notebooks_list,
+    "run": notebooks_run,
+    "record": notebooks_record,
+    "check": notebooks_check,
+    "exercises": notebooks_exercises,
+    "table": notebooks_table,
+}

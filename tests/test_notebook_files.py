@@ -1,0 +1,79 @@
+"""The committed notebooks: checked, run at smoke with their student copies, their numbers kept."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dualseg.checks import Hint
+from dualseg.exercises import solution_cells, student_path
+from dualseg.notebook_check import check_notebook
+from dualseg.notebook_form import text_of
+from dualseg.notebooks import code_cells, read_notebook, run_notebook, tags
+
+ROOT = Path(__file__).parent.parent
+SANITIZE = Path(__file__).parent / "nbval_sanitize.cfg"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+STUDENT = [student_path(path) for path in NOTEBOOKS if student_path(path).exists()]
+QUICK_SECONDS = 30  # recordings up to this are run again by nbval
+SMOKE_SECONDS, CELL_SECONDS = 240, 120  # a busy laptop's; an idle one takes a tenth
+
+
+def is_quick(path: Path) -> bool:
+    notebook = read_notebook(path)
+    tagged = any("nbval-check-output" in tags(cell) for cell in code_cells(notebook))
+    return tagged and notebook.metadata["dualseg"]["seconds"] <= QUICK_SECONDS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_form_outputs_stamp_and_student_copy(path):
+    problems, _ = check_notebook(path)
+    assert problems == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS + STUDENT, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_runs_at_smoke_and_the_checkers_say_what_they_should(path, tmp_path):
+    run = run_notebook(path, {"profile": "smoke"}, tmp_path, cell_seconds=CELL_SECONDS)
+    assert run.cells >= len(code_cells(read_notebook(path)))
+    assert run.seconds < SMOKE_SECONDS
+    text = "\n".join(
+        text_of(output) for cell in code_cells(run.notebook) for output in cell.outputs
+    )
+    said = re.findall(r"^Exercise \d+: (right|not yet)", text, re.MULTILINE)
+    want = "not yet" if path in STUDENT else "right"
+    assert said == [want] * len(solution_cells(read_notebook(path)))
+
+
+@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if is_quick(p)], ids=lambda p: p.stem)
+def test_quoted_numbers_are_found_again(path):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax"]
+    command += ["--nbval-current-env", "--nbval-sanitize-with", str(SANITIZE), str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_exercise_has_a_checker_that_knows_wrong_answers(path):
+    """WRONG in tests/wrong_answers/nbNN.py: exercise -> (answers, words of the hint) pairs."""
+    name = f"nb{path.stem[:2]}"
+    source = "\n".join(cell.source for cell in code_cells(read_notebook(path)))
+    called = re.findall(rf"\b{name}\.(exercise_\d+)\(", source)
+    assert len(solution_cells(read_notebook(path))) == len(called) == len(set(called))
+    checkers = importlib.import_module(f"dualseg.checks.{name}")
+    wrong = importlib.import_module(f"wrong_answers.{name}").WRONG
+    assert set(called) == set(wrong)
+    assert set(called) == {n for n in vars(checkers) if re.fullmatch(r"exercise_\d+", n)}
+    for exercise, pairs in wrong.items():
+        assert len(pairs) >= 2
+        for answers, words in pairs:
+            with pytest.raises(Hint, match=words):
+                getattr(checkers, exercise)(*answers)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_has_notes_for_teachers(path):
+    notes = ROOT / "notebooks" / "instructor" / f"{path.stem[:2]}.md"
+    assert "45 minutes" in notes.read_text(encoding="utf-8")
