@@ -15,7 +15,7 @@ from .errors import DualsegError
 from .nifti import resize
 from .prepared import sha256_of
 
-ALIKE = 0.98  # correlation of two scans' thumbnails from which on they look like one scan
+ALIKE = 0.95  # correlation of two thumbnails from which on scans look like one (LA: at most 0.76)
 OUTSIDE = 0.2  # share of a label in the darkest value of its scan, from which on it is suspect
 THUMBNAIL = (16, 16, 16)
 

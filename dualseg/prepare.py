@@ -184,7 +184,8 @@ def _require_same_grid(
     if image.shape != other.shape:
         raise DualsegError(
             f"{path}: expected the {image.shape} voxels of its image {first.name} (axes as "
-            f"{orientation}), found {other.shape}; resample it to the image first."
+            f"{orientation}), found {other.shape}; resample it to the image "
+            "first, or look for missing slices."
         )
     # How far apart the two put the corners of the volume, in mm.
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(image.shape) - 1)

@@ -113,7 +113,7 @@ class Recipe:
             places = np.flatnonzero(inside.any(axis=others))
             first, end = int(places[0]), int(places[-1]) + 1
             widen = max(want - (end - first), 0)
-            below, above = rng.integers(self.margin[0], self.margin[1] + 1, size=2)
+            below, above = rng.integers(self.margin[0], self.margin[1] + 1, size=2).tolist()
             first, end = first - below - widen // 2, end + above + (widen - widen // 2)
             box.append(slice(max(first, 0), min(end, side)))
         return tuple(box)

@@ -1,6 +1,5 @@
 """From raw NIfTI files to a prepared folder: aligned in every orientation, or refused by name."""
 
-import itertools
 import json
 import os
 import shutil
@@ -10,7 +9,7 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pytest
-from nibabel import orientations
+from rawdata import CODES, LANDMARK, SHAPE, SPACING, save_as, volumes
 
 from dualseg import prepare
 from dualseg.check import check
@@ -23,37 +22,6 @@ from dualseg.loss_config import preset_losses
 from dualseg.prepare import prepare as prepare_raw
 from dualseg.recipes import Recipe
 from dualseg.train import fit
-
-CODES = [
-    "".join(axis[side] for axis, side in zip(order, sides, strict=True))
-    for order in itertools.permutations(("LR", "PA", "IS"))
-    for sides in itertools.product((0, 1), repeat=3)
-]
-SHAPE, SPACING = (20, 24, 18), (1.2, 1.0, 1.5)
-LANDMARK = (4, 17, 6)  # in voxels along R, A, S
-
-
-def volumes(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """An image with one bright landmark in a box that is labeled 1, with a core of 2 (RAS)."""
-    rng = np.random.default_rng(seed)
-    image = rng.normal(0, 0.1, SHAPE).astype(np.float32)
-    label = np.zeros(SHAPE, np.uint8)
-    label[2:9, 12:20, 3:10] = 1
-    label[LANDMARK] = 2
-    image[label > 0] += 1
-    image[LANDMARK] = 9
-    return image, label
-
-
-def save_as(path: Path, values: np.ndarray, code: str = "RAS", affine: np.ndarray | None = None):
-    """Write RAS values with axes in another order and direction, at the same place in the body."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    affine = np.diag([*SPACING, 1.0]) if affine is None else affine
-    turn = orientations.ornt_transform(
-        orientations.axcodes2ornt("RAS"), orientations.axcodes2ornt(code)
-    )
-    moved = affine @ orientations.inv_ornt_aff(turn, values.shape)
-    nib.save(nib.Nifti1Image(orientations.apply_orientation(values, turn), moved), path)
 
 
 @pytest.fixture
