@@ -87,14 +87,16 @@ def record(
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder)
         run = run_notebook(path, {}, out, epilogue=EPILOGUE, figures=drawn, progress=progress)
-        report = json.loads(run.notebook.cells.pop().outputs[0].text)
+        last = run.notebook.cells.pop()
+        report = json.loads(last.outputs[0].text)
+        seconds = run.seconds - last.metadata.papermill.duration
         notebook = _cleaned(run.notebook)
         stamp = {
             "code_sha256": code_hash(notebook),
             "parameters": defaults,
             "profile": "lesson",
             **report,
-            "seconds": round(run.seconds, 1),
+            "seconds": round(seconds, 1),
             "recorded": datetime.datetime.now(datetime.UTC).date().isoformat(),
         }
         notebook.metadata["dualseg"] = stamp
