@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,13 @@ CARD = re.compile(r"(<!-- measured -->).*?(<!-- end -->)", re.DOTALL)
 
 
 def kernel_report() -> dict[str, Any]:
-    """What the kernel that calls this ran on: peak memory, versions, device."""
-    memory = process_peak_mb()  # before torch is imported for the rest, if it was not
+    """What the kernel that calls this took and ran on: memory, CPU time, versions, device."""
+    memory, seconds = process_peak_mb(), time.process_time()  # before torch is imported below
     from .environment import describe_device, pick_device, versions
 
     return {
         "peak_memory_mb": round(memory),
+        "cpu_seconds": round(seconds, 1),
         "versions": versions() | {name: metadata.version(name) for name in LIBRARIES},
         "device": describe_device(pick_device()),
         "cores": os.cpu_count(),
@@ -87,14 +89,16 @@ def record(
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder)
         run = run_notebook(path, {}, out, epilogue=EPILOGUE, figures=drawn, progress=progress)
-        report = json.loads(run.notebook.cells.pop().outputs[0].text)
+        last = run.notebook.cells.pop()
+        report = json.loads(last.outputs[0].text)
+        seconds = run.seconds - last.metadata.papermill.duration
         notebook = _cleaned(run.notebook)
         stamp = {
             "code_sha256": code_hash(notebook),
             "parameters": defaults,
             "profile": "lesson",
             **report,
-            "seconds": round(run.seconds, 1),
+            "seconds": round(seconds, 1),
             "recorded": datetime.datetime.now(datetime.UTC).date().isoformat(),
         }
         notebook.metadata["dualseg"] = stamp
