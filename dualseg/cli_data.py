@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from .errors import DualsegError
+from .errors import DualsegError, require_one_of
 from .recipes import RECIPES, Recipe
 from .sources import BY_HAND
 from .specs import SPECS
@@ -38,7 +38,7 @@ def data_list() -> None:
 
 
 def data_fetch(
-    dataset: Positional[Literal["la", "la-challenge", "pancreas", "brats2019"]],
+    dataset: Positional[str],
     root: Path,
     source: str | None = None,
 ) -> None:
@@ -50,12 +50,13 @@ def data_fetch(
     Example: dualseg data fetch la --root LA
 
     Args:
-        dataset: "la" is downloaded, the others are explained.
+        dataset: "la" is downloaded; "la-challenge", "pancreas" and "brats2019" are explained.
         root: Folder to put it.
         source: Another base address with the same files (a mirror): SOURCE/<case>/mri_norm2.h5.
     """
-    from .download import checksums, fetch
+    from .download import SOURCES, checksums, fetch
 
+    require_one_of("dataset", dataset, {**SOURCES, **BY_HAND})
     if dataset in BY_HAND:
         print(BY_HAND[dataset].format(root=root))
         return

@@ -124,7 +124,10 @@ def test_data_list_names_sources(capsys):
 
 def test_data_check_good_and_bad(capsys, la_root):
     status, out, _ = run(capsys, "data", "check", "la", "--root", la_root)
-    assert (status, "no problem found; split: train.list and test.list of the folder." in out) == (
+    assert (
+        status,
+        "no problem found; split 'folder': train.list and test.list of the folder." in out,
+    ) == (
         0,
         True,
     )
@@ -185,13 +188,16 @@ def test_demo_on_the_phantom(capsys, tmp_path, monkeypatch):
 
 
 WRONG = {
-    "unknown data set": (["train", "--dataset", "heart"], "dataset: expected one of folder, la"),
+    "unknown data set": (
+        ["train", "--dataset", "heart"],
+        "dataset: expected one of brats2019, folder, la",
+    ),
     "unknown method": (["train", "--method", "magic"], "method: expected one of dual, supervised"),
     "unknown profile": (["train", "--profile", "huge"], "profile: expected one of full, lesson"),
     "no root": (["train", "--dataset", "la"], "give --root DIR"),
     "nothing to fetch": (
         ["data", "fetch", "phantom", "--root", "x"],
-        "dataset: expected one of la, found 'phantom'",
+        "dataset: expected one of brats2019, la, la-challenge, pancreas, found 'phantom'",
     ),
     "missing root": (
         ["train", "--dataset", "la", "--root", "nowhere"],
