@@ -25,7 +25,7 @@ def data_list() -> None:
         print(f"{spec.name}: {spec.title}")
         for name in protocols(spec.name):
             train, test = published_lists(name)
-            held = f", the last {spec.validation} for validation" if spec.validation else ""
+            held = f" (the last {spec.validation} held out)" if spec.validation else ""
             lists = f" (--lists {name.split('/')[1]})" if "/" in name else ""
             print(
                 f"  {len(train)} training{held} and {len(test)} test cases{lists}: "

@@ -16,9 +16,9 @@ BY_HAND = {
          the label: add --crop centre --size 256 256 88""",
     "pancreas": """\
 NIH Pancreas-CT: abdominal CT with pancreas masks
-  get    from The Cancer Imaging Archive, collection Pancreas-CT (search for its name; the images
-         come as DICOM through the archive's own downloader, the masks as a zip of label0001.nii.gz
-         and so on)
+  get    from https://www.cancerimagingarchive.net/collection/pancreas-ct/ (the images come as
+         DICOM through the archive's own downloader, the masks as a zip of label0001.nii.gz and
+         so on)
   terms  those on the collection's page (an attribution licence); cite Roth et al., MICCAI 2015, and
          Clark et al., Journal of Digital Imaging 26, 2013
   put    {root}/images/PANCREAS_0001/.../*.dcm, or NIfTI files whose names end in the four digits,
@@ -29,7 +29,7 @@ NIH Pancreas-CT: abdominal CT with pancreas masks
          0070 as repeats of patients already in the collection, so the 82-case lists can train on
          a test patient's twin (0025 and 0070 fall in different folds). With the 80 cases
          that there are today, `prepare` takes the CoraNet lists; `dualseg data check` looks for
-         scans that are alike. Most programs write 12 labels; the paper 6 and 12""",
+         scans that are alike. Most programs use 12 labels, the paper 6 and 12""",
     "brats2019": """\
 BraTS 2019: brain MR in four modalities with tumour masks
   get    the training data (335 cases, MICCAI_BraTS_2019_Data_Training, folders HGG and LGG) through

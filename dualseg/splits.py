@@ -12,15 +12,15 @@ import numpy as np
 from .errors import DualsegError, require_one_of
 
 PROTOCOLS = {
-    "phantom": "ours: 40 training and 10 test cases",
-    "la": "UA-MT and every method after it: 80 / 20",
-    "pancreas/mcf0": "MCF, LUSEG and the paper, fold 1 of 4: 62 / 20 of 82 cases",
-    "pancreas/mcf1": "fold 2 of 4: 62 / 20",
-    "pancreas/mcf2": "fold 3 of 4: 61 / 21",
-    "pancreas/mcf3": "fold 4 of 4: 61 / 21",
-    "pancreas/mcnet": "MC-Net, ML-RPL: 62 / 20 of 82 cases, shuffled",
-    "pancreas/coranet": "CoraNet, BCP: 62 / 18, without the withdrawn cases 0025 and 0070",
-    "brats2019": "SSL4MIS, AC-MT and the paper: 250 / 25 for validation / 60",
+    "phantom": "ours",
+    "la": "UA-MT and every method after it",
+    "pancreas/mcf0": "MCF, LUSEG and the paper, fold 1 of 4 of 82 cases",
+    "pancreas/mcf1": "fold 2 of 4",
+    "pancreas/mcf2": "fold 3 of 4",
+    "pancreas/mcf3": "fold 4 of 4",
+    "pancreas/mcnet": "MC-Net, ML-RPL, of 82 cases, shuffled",
+    "pancreas/coranet": "CoraNet, BCP, without the withdrawn cases 0025 and 0070",
+    "brats2019": "SSL4MIS, AC-MT and the paper",
 }
 """The published lists, by name; the first of a data set is the one that the paper follows."""
 
