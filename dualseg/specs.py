@@ -137,7 +137,8 @@ PANCREAS = DatasetSpec(
     },
     terms=(
         "NIH Pancreas-CT, from The Cancer Imaging Archive (see `dualseg data fetch pancreas`). "
-        "Roth et al., MICCAI 2015; Clark et al., Journal of Digital Imaging 26, 2013; terms on its page."
+        "Roth et al., MICCAI 2015; Clark et al., Journal of Digital Imaging 26, 2013; terms on its "
+        "page."
     ),
 )
 
