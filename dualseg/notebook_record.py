@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
 from .errors import DualsegError
@@ -123,6 +124,7 @@ def _cleaned(notebook: NotebookNode) -> NotebookNode:
         cell.metadata = NotebookNode({"tags": tags(cell)} if tags(cell) else {})
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
+            CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)  # one text, not its pieces
     return notebook
 
 
