@@ -125,41 +125,39 @@ def _batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         torch.where(label == 1, 0.3, 0.0) + 0.7 * torch.rand(shape, generator=draw)
         for _ in range(2)
     )
-    wrong = (label == 1) & (a > 0.7)
-    return a, b, label, torch.where(wrong, 0, label)
+    return a, b, label, torch.where(a > 0.8, 1 - label, label)
 
 
 @exercise
 def exercise_4(half_of_object: Callable[..., tuple[int, float]]) -> None:
-    """Smallest gamma that keeps half of the object voxels, and how many of them are wrong."""
+    """Smallest gamma that keeps half of the object voxels, and the share of errors it keeps."""
     a, b, label, truth = _batch()
-    kept = [confident_mask(a, b, value) & (label == 1) for value in range(101)]
-    enough = next(g for g in range(101) if 2 * kept[g].sum() >= (label == 1).sum())
+    counts = [(confident_mask(a, b, g) & (label == 1)).sum() for g in range(101)]
+    enough = next(g for g in range(101) if 2 * counts[g] >= (label == 1).sum())
     everything = next(g for g in range(101) if 2 * confident_mask(a, b, g).sum() >= label.numel())
     found = half_of_object(a, b, label, truth)
-    expect(np.size(found) == 2, "expected two numbers: gamma, and the share of wrong ones")
+    expect(np.size(found) == 2, "expected two numbers: gamma, and the share of wrong voxels kept")
     value, share = found
     expect(
         value != everything,
         "half of *all* voxels are kept there; look at the object voxels of the pseudo-label",
     )
     expect(
-        value != 100 or enough == 100,
-        "100 keeps everything; stop at the first gamma that keeps half",
+        value != 100,
+        "100 keeps everything; stop at the first gamma that keeps half of the object",
     )
     expect(value == enough, f"on the checker's batch the smallest gamma is {enough}, found {value}")
-    wrong = kept[enough] & (label != truth)
-    want = float(wrong.sum() / kept[enough].sum())
-    of_all = float(wrong.sum() / confident_mask(a, b, enough).sum())
-    expect(share <= 1, f"the share is a fraction from 0 to 1, found {share:g}")
+    chosen, wrong = confident_mask(a, b, enough), label != truth
+    want = float((chosen & wrong).sum() / wrong.sum())
     expect(
-        not np.isclose(share, of_all),
-        "the share is of the kept *object* voxels, not of all kept ones",
+        not np.isclose(share, float(wrong[chosen].float().mean())),
+        "that is the share of wrong ones among the kept; asked is the share of the wrong ones that "
+        "are kept, so divide by the number of wrong voxels",
     )
-    expect(not np.isclose(share, 1 - want), "that is the share of right ones")
+    expect(not np.isclose(share, 1 - want), "that is the share of wrong voxels that are ignored")
     expect(np.isclose(share, want), f"expected a share of {want:.3f}, found {share:.3f}")
-    nothing = half_of_object(a, b, torch.zeros_like(label), truth)
+    nothing = half_of_object(a, b, label, label)
     expect(
         np.isfinite(nothing).all() and nothing[1] == 0,
-        "without any object voxel, 0 of them are wrong; found NaN or another number",
+        "a pseudo-label without any error: the share of wrong voxels is to be 0, not NaN",
     )

@@ -51,8 +51,8 @@ def enough(kept, is_object):
     return 2 * (kept & is_object).sum() >= is_object.sum()
 
 
-def wrong_part(kept, is_object, wrong):
-    return (kept & is_object & wrong).sum() / (kept & is_object).sum()
+def let_in(kept, is_object, wrong):
+    return (kept & wrong).sum() / wrong.sum()
 
 
 WRONG = {
@@ -82,17 +82,11 @@ WRONG = {
         ((lambda a, b, gamma: pooled_wrongly(a, b, gamma).sum(),), "boolean array"),
     ],
     "exercise_4": [
-        (
-            (half(lambda kept, o: 2 * kept.sum() >= kept.numel(), wrong_part),),
-            "half of .all. voxels",
-        ),
-        ((half(lambda kept, o: kept.all(), wrong_part),), "stop at the first"),
-        (
-            (half(enough, lambda kept, o, w: (kept & o & w).sum() / kept.sum()),),
-            "not of all kept ones",
-        ),
-        ((half(enough, lambda kept, o, w: 1 - wrong_part(kept, o, w)),), "share of right"),
-        ((half(enough, wrong_part),), "without any object voxel"),
+        ((half(lambda kept, o: 2 * kept.sum() >= kept.numel(), let_in),), "half of .all. voxels"),
+        ((half(lambda kept, o: kept.all(), let_in),), "stop at the first"),
+        ((half(enough, lambda kept, o, w: w[kept].float().mean()),), "among the kept"),
+        ((half(enough, lambda kept, o, w: 1 - let_in(kept, o, w)),), "that are ignored"),
+        ((half(enough, let_in),), "without any error"),
         ((lambda a, b, label, truth: 95,), "two numbers"),
     ],
 }
