@@ -77,7 +77,7 @@ class LossConfig:
     uncertainty_target: Literal["soft", "hard"] = "soft"
     """Teacher in eq. 13: tempered softmax; the released program takes the argmax [8]."""
     uncertainty_detach_weight: bool = False
-    """Make e^-KL of eq. 14 a constant; in print it is not, and can reward disagreement [26]."""
+    """Make e^-KL of eq. 14 a constant; in print it has a gradient, see notebook 08 [26]."""
     uncertainty_direction: Literal["both", "b_to_a"] = "both"
     """Who learns in eq. 14: eq. 1 has both networks, the released program A from B only [9]."""
 

@@ -36,7 +36,9 @@ def uncertainty_loss(
     $L_p$ is the cross-entropy of the student against the teacher: "soft", softmax(logits / T_p) as
     in eq. 13 (the temperature is on the teacher here and nowhere else); "hard", the teacher's
     argmax as in the released code, on which no temperature acts. `detach_weight` makes $e^{-D}$ a
-    constant; in print it is not, so where $e^{-D} L_p > 1$ the loss falls as the networks part.
+    constant. In print it is not: its own gradient favours disagreement and, where
+    $e^{-D} L_p > 1$, outweighs that of $+D$. With two classes the sum of all three still pulls to
+    the teacher everywhere (notebook 08); with many classes it can push away.
 
     Shapes: logits (B, C, X, Y, Z), any C >= 2 -> scalar. No gradient reaches the teacher.
     """
