@@ -17,6 +17,7 @@ from .prepared import sha256_of
 
 ALIKE = 0.95  # correlation of two thumbnails from which on scans look like one (LA: at most 0.76)
 OUTSIDE = 0.2  # share of a label in the darkest value of its scan, from which on it is suspect
+PAIRS = 10  # of such scans that are named
 THUMBNAIL = (16, 16, 16)
 
 
@@ -55,14 +56,15 @@ def check(
 
 
 def _row(dataset: Dataset, case: Case, part: str) -> tuple[str, ...]:
-    share = f"{100 * (case.label > 0).mean():.2f} %" if dataset.has_label(case.id) else "no label"
+    classes = range(1, len(dataset.spec.classes))
+    shares = [f"{100 * (case.label == number).mean():.2f} %" for number in classes]
     return (
         case.id,
         part,
         " x ".join(map(str, case.label.shape)),
         " x ".join(f"{s:.3g}" for s in dataset.spacing(case.id)),
         f"{case.image.min():.2f} to {case.image.max():.2f}",
-        share,
+        ", ".join(shares) if dataset.has_label(case.id) else "no label",
     )
 
 
@@ -102,8 +104,10 @@ def _alike(thumbnails: dict[str, np.ndarray]) -> list[str]:
         return []
     ids, vectors = list(thumbnails), np.stack(list(thumbnails.values()))
     correlation = np.triu(vectors @ vectors.T, k=1)
-    return [
+    pairs = [
         f"cases {ids[i]} and {ids[j]}: expected two patients, found scans that are nearly alike "
-        f"(correlation {correlation[i, j]:.3f}); look at both, and keep one."
+        f"(correlation {correlation[i, j]:.3f}); look at both: is it one patient twice?"
         for i, j in np.argwhere(correlation > ALIKE)
     ]
+    more = [f"{len(pairs) - PAIRS} more pairs are as alike."] if len(pairs) > PAIRS else []
+    return pairs[:PAIRS] + more

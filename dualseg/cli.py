@@ -144,7 +144,8 @@ def evaluate(run: Positional[Path], split: str = "test", root: Path | None = Non
     print(table([record]))
     for name, part in record["classes"].items():
         error = part["standard_error"]["dice"]
-        print(f"class {name}: Dice {shown(part['mean']['dice'])} ± {shown(error)} %")
+        spread = "" if error is None else f" ± {shown(error)}"
+        print(f"class {name}: Dice {shown(part['mean']['dice'])}{spread} %")
     print(
         f"Distances in voxels of the full grid; ± is the standard error over "
         f"{len(record['cases'])} cases.\nRecord: {Run(run).record_path(split)}\n"
@@ -165,7 +166,8 @@ def predict(
 
     Args:
         run: Folder of the run.
-        image: The scan, .nii or .nii.gz; where the run has several modalities, one file for each.
+        image: The scan: .nii, .nii.gz, .nrrd, or a folder with one DICOM series; where the run has
+            several modalities, one for each, in their order.
         out: The mask to write, .nii or .nii.gz.
         picture: Also draw slices with the mask's contour to this PNG.
         probabilities: Also write the foreground probability beside the mask.
@@ -256,8 +258,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print(
-            "\ndualseg: stopped. What was finished is kept; the same command with --resume goes "
-            "on (a demo or an evaluation goes on by itself).",
+            "\ndualseg: stopped. What was finished is kept; the same command goes on from there (a "
+            "training: with --resume).",
             file=sys.stderr,
         )
         return 130

@@ -217,8 +217,10 @@ def data_check(dataset: Positional[str], root: Path | None = None) -> None:
     if problems:
         raise DualsegError(f"{len(problems)} problems found in {len(rows) - 1} cases.")
     lists = open_dataset(dataset, root).lists
-    about = PROTOCOLS.get(lists, "train.list and test.list of the folder")
-    print(f"{len(rows) - 1} cases, no problem found; split {lists!r}: {about}.")
+    about = (
+        f"published lists {lists!r}, {PROTOCOLS[lists]}" if lists in PROTOCOLS else "its own lists"
+    )
+    print(f"{len(rows) - 1} cases, no problem found; split: {about}.")
 
 
 def data_export(

@@ -16,6 +16,7 @@ import pooch
 import requests
 from tqdm import tqdm
 
+from .alignment import draw_sheet
 from .cases import read_h5
 from .errors import DualsegError, require_one_of
 from .prepared import MANIFEST, case_record, write_manifest
@@ -93,8 +94,6 @@ def fetch(
 
 def _describe(name: str, root: Path, paths: Mapping[str, Path]) -> None:
     """Write manifest, lists and alignment sheet."""
-    from .prepare import draw_sheet  # here: fetching needs no image readers
-
     spec = SPECS[name]
     records = {}
     for case, path in tqdm(paths.items(), desc=f"describing {name}", unit="case"):
@@ -103,8 +102,9 @@ def _describe(name: str, root: Path, paths: Mapping[str, Path]) -> None:
         records[case] = record | {"orientation": spec.orientation}
     train, test = ([case for case in ids if case in paths] for ids in published_lists(name))
     manifest = {"dataset": name, **noted(spec), "labeled": min(spec.labeled, len(train))}
-    write_manifest(root, manifest | {"cases": records}, train, test)
-    draw_sheet(root, records, spec.orientation)
+    manifest["cases"] = records
+    write_manifest(root, manifest, train, test)
+    draw_sheet(root, manifest)
 
 
 def _fetch_file(url: str, arriving: Path, path: Path, sha256: str) -> str | None:

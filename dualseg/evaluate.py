@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from .metrics import compare_masks
 from .plotting import CasePicture, plot_cases, plot_surfaces, save
 from .records import build_record, losses_of, shown
 from .runs import Run
+from .specs import noted
 
 SPLITS = {"test": "test", "val": "validation"}
 
@@ -40,6 +42,7 @@ def evaluate(folder: str | Path, split: str = "test", root: str | None = None) -
     run = Run.open(folder)
     experiment = run.experiment()
     dataset = open_dataset(experiment.dataset, root or experiment.root, experiment.train.resolution)
+    _require_same_data(run, dataset)
     cases = run.info()["data"]["split"][SPLITS[split]]
     if not cases:
         raise DualsegError(
@@ -68,6 +71,18 @@ def evaluate(folder: str | Path, split: str = "test", root: str | None = None) -
     write_json(run.record_path(split), record)
     draw(run, record, dataset, split)
     return record
+
+
+def _require_same_data(run: Run, dataset: Dataset) -> None:
+    """The data may have moved since the training, but not have been prepared otherwise."""
+    then, now = run.info()["data"].get("spec", {}), noted(dataset.spec)
+    for name in ("classes", "modalities", "orientation", "recipe"):
+        # Through JSON, where a tuple is a list.
+        if name in then and then[name] != json.loads(json.dumps(now[name])):
+            raise DualsegError(
+                f"{dataset.root}: expected the data that the run was trained on, found another "
+                f"{name} in the manifest; give --root the folder that was prepared as then."
+            )
 
 
 def predicted_mask(run: Run, split: str, case_id: str) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def predict_nifti(
     turned, spacing, back = _turn(scan, intensities, spec)
     box, prepared = _by_recipe(turned, spec, images[0])
     shape = prepared.shape[1:]
-    remarks = _remarks(scan, shape, spacing, run.info()["data"]["largest_shape"], spec)
+    remarks = _misplaced(images, spec)
+    remarks += _remarks(scan, shape, spacing, run.info()["data"]["largest_shape"], spec)
     grid = _common_grid(shape, spacing, spec)
     coarse = shrink_image(resize(torch.from_numpy(prepared), grid).numpy(), experiment.train.factor)
     inside = predict_volume(method, coarse, experiment.train, grid).mean(0)
@@ -164,10 +166,10 @@ def _read_modalities(
     """The first scan, and the intensities (C, X, Y, Z) of all, which must share its grid."""
     if len(images) != spec.channels:
         raise DualsegError(
-            f"image: expected {spec.channels} scans, as this run was trained with, found "
-            f"{len(images)}; give one file for each modality, in the order of the training."
+            f"image: expected {spec.channels} scans, as this run was trained with "
+            f"({', '.join(spec.modalities)}, in this order), found {len(images)}."
         )
-    scans = [read_nifti(path) for path in images]
+    scans = [_read_scan(path) for path in images]
     first, intensities = scans[0]
     for path, (scan, values) in zip(images, scans, strict=True):
         near = np.allclose(scan.affine, first.affine, atol=0.1)
@@ -176,6 +178,30 @@ def _read_modalities(
                 f"{path}: expected the grid of {images[0]}, found another; resample it first."
             )
     return first, np.stack([values for _, values in scans])
+
+
+def _read_scan(path: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
+    """As `read_nifti`, also from NRRD and DICOM."""
+    if not path.is_dir() and path.suffix != ".nrrd":
+        return read_nifti(path)
+    from .volumes import read_volume  # which reads NIfTI by this module
+
+    values, affine = read_volume(path)
+    return nib.Nifti1Image(values, affine), values
+
+
+def _misplaced(images: Sequence[Path], spec: DatasetSpec) -> list[str]:
+    """Remarks on files whose name says another modality than their place."""
+    remarks = []
+    for path, name in zip(images, spec.modalities, strict=True):
+        words = set(re.split(r"[^a-z0-9]+", path.name.lower()))
+        others = words & set(spec.modalities) - {name}
+        if others and name not in words:
+            remarks.append(
+                f"{path.name} stands in the place of {name}; the order is "
+                + ", ".join(spec.modalities)
+            )
+    return remarks
 
 
 def _by_recipe(image: np.ndarray, spec: DatasetSpec, place: Path) -> tuple[Box, np.ndarray]:

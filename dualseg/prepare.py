@@ -19,18 +19,23 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from .alignment import draw_sheet
 from .cases import read_h5
 from .errors import DualsegError, require_one_of
 from .nifti import resize
-from .plotting import CasePicture, plot_cases, save
-from .prepared import read_case_record, write_case, write_manifest
+from .prepared import (
+    is_prepared,
+    read_case_record,
+    read_manifest,
+    sha256_of,
+    write_case,
+    write_manifest,
+)
 from .raw import FINDERS, RawCase
 from .recipes import RECIPES, VERSION, Recipe
 from .specs import SPECS
 from .splits import Lists, drawn, given, protocols, published
-from .volumes import oriented
-
-SHEET_CASES = 12
+from .volumes import oriented, require_same_grid, says_orientation
 
 
 def prepare(
@@ -62,13 +67,36 @@ def prepare(
     extra = {"modalities": modalities} if dataset == "brats2019" else {}
     cases = FINDERS[dataset](images, labels, **extra)
     split = _split(dataset, cases, recipe, lists, train_list, test_list)
+    _require_own_folder(out, dataset, recipe)
     listed = {*split.train, *split.test}
     cases = [case for case in cases if case.id in listed]
     records = _run(cases, out, recipe, SPECS[dataset].orientation)
     remarks = _remarks(cases, labels, records, recipe)
-    write_manifest(out, _manifest(dataset, cases, recipe, records, split), split.train, split.test)
-    draw_sheet(out, records, SPECS[dataset].orientation)
+    names = modalities if dataset == "brats2019" else SPECS[dataset].modalities
+    manifest = _manifest(dataset, cases, recipe, records, split, names)
+    write_manifest(out, manifest, split.train, split.test)
+    draw_sheet(out, manifest)
     return remarks
+
+
+def _require_own_folder(out: Path, dataset: str, recipe: Recipe) -> None:
+    """Refuse to replace what runs may have been trained on, and files of somebody else."""
+    if is_prepared(out):
+        before = read_manifest(out)
+        there = Recipe.of(before["recipe"]).of_arrays() if before["recipe"] else {}
+        wanted = recipe.of_arrays()
+        other = [name for name in wanted if there.get(name, wanted[name]) != wanted[name]]
+        if before["dataset"] == dataset and before["recipe"] and not other:
+            return
+        found = ", ".join(f"{name} {there[name]}" for name in other) or f"{before['title']!r}"
+        raise DualsegError(
+            f"{out}: expected a new folder or one of the same settings, found a data set prepared "
+            f"otherwise ({found}); give another --out, or delete it."
+        )
+    if out.is_dir() and any(out.iterdir()) and not (out / "cases").is_dir():
+        raise DualsegError(
+            f"{out}: expected a new or empty folder, found other files in it; give another --out."
+        )
 
 
 def _split(
@@ -99,16 +127,10 @@ def _run(
     cases: Sequence[RawCase], out: Path, recipe: Recipe, orientation: str
 ) -> dict[str, dict[str, Any]]:
     """Prepare all cases in parallel; returns their records by id."""
-    records, todo = {}, []
-    for case in cases:
-        record = read_case_record(out, case.id)
-        if record and record["stamp"] == _stamp(case, recipe):
-            records[case.id] = record
-        else:
-            todo.append(case)
-    bar = tqdm(total=len(cases), initial=len(records), desc="preparing", unit="case")
+    records = {}
+    bar = tqdm(total=len(cases), desc="preparing", unit="case")
     with bar, ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-        tasks = {pool.submit(_prepare_case, c, out, recipe, orientation): c for c in todo}
+        tasks = {pool.submit(_prepare_case, c, out, recipe, orientation): c for c in cases}
         try:
             for task in as_completed(tasks):
                 records[tasks[task].id] = task.result()
@@ -128,17 +150,20 @@ def _stamp(case: RawCase, recipe: Recipe) -> str:
 
 def _prepare_case(case: RawCase, out: Path, recipe: Recipe, orientation: str) -> dict[str, Any]:
     stamp = _stamp(case, recipe)
+    done = read_case_record(out, case.id)
+    if done and done["stamp"] == stamp and _intact(out, done):
+        return done
     image, affine = oriented(case.images[0], orientation)
     channels = [image]
     for path in case.images[1:]:
         channel, other = oriented(path, orientation)
-        _require_same_grid(path, case.images[0], image, affine, channel, other, orientation)
+        require_same_grid(path, case.images[0], image, affine, channel, other, orientation)
         channels.append(channel)
     image = np.stack(channels)
     label, values, lost = None, [], 0
     if case.label:
         label, label_affine = oriented(case.label, orientation)
-        _require_same_grid(
+        require_same_grid(
             case.label, case.images[0], image[0], affine, label, label_affine, orientation
         )
         label, values = _classes(case.label, label, recipe)
@@ -161,6 +186,7 @@ def _prepare_case(case: RawCase, out: Path, recipe: Recipe, orientation: str) ->
         "orientation": orientation,
         "box": [[side.start, side.stop] for side in box],
         "values": values,
+        "says_orientation": all(map(says_orientation, case.images)),
         "label_voxels_cut_off": lost,
         "source": {
             "images": [path.name for path in case.images],
@@ -172,34 +198,14 @@ def _prepare_case(case: RawCase, out: Path, recipe: Recipe, orientation: str) ->
     return write_case(out, case.id, image, label, tuple(spacing), about)
 
 
-def _require_same_grid(
-    path: Path,
-    first: Path,
-    image: np.ndarray,
-    affine: np.ndarray,
-    other: np.ndarray,
-    other_affine: np.ndarray,
-    orientation: str,
-) -> None:
-    if image.shape != other.shape:
-        raise DualsegError(
-            f"{path}: expected the {image.shape} voxels of its image {first.name} (axes as "
-            f"{orientation}), found {other.shape}; resample it to the image "
-            "first, or look for missing slices."
-        )
-    # How far apart the two put the corners of the volume, in mm.
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(image.shape) - 1)
-    apart = nib.affines.apply_affine(affine, corners) - nib.affines.apply_affine(
-        other_affine, corners
-    )
-    distance = np.linalg.norm(apart, axis=1).max()
-    half_voxel = nib.affines.voxel_sizes(affine).min() / 2
-    if distance > half_voxel:
-        raise DualsegError(
-            f"{path}: expected to lie where its image {first.name} lies, found corners "
-            f"{distance:.1f} mm apart by the affines; one of the two headers is wrong, or it needs "
-            "resampling."
-        )
+def _intact(out: Path, record: dict[str, Any]) -> bool:
+    """Whether a case's file still holds the arrays of its record."""
+    labeled = record["label_voxels"] is not None
+    try:
+        image, label = read_h5(out / record["file"], labeled)
+    except DualsegError:
+        return False
+    return sha256_of(image, label if labeled else None) == record["sha256"]
 
 
 def _classes(path: Path, label: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, list[int]]:
@@ -256,6 +262,21 @@ def _remarks(
             f"the labels hold the values {listed}; they were merged into one foreground "
             f"(--values {' '.join(map(str, numbers))} makes each a class)"
         )
+    labeled = [case.id for case in cases if case.label]
+    for number in recipe.values:
+        having = sum(number in records[case]["values"] for case in labeled)
+        if having < len(labeled):
+            remarks.append(
+                f"value {number} occurs in {having} of {len(labeled)} labels: make sure that all "
+                "of them use the same values"
+            )
+    silent = [i for i, record in records.items() if not record["says_orientation"]]
+    if silent:
+        remarks.append(
+            f"{len(silent)} scans do not say how they lie in the body (sform and qform codes are "
+            f"0), the first is {silent[0]}: their axes were taken as the file has them, which may "
+            "be wrong"
+        )
     empty = [case.id for case in cases if case.label and not _foreground(records[case.id])]
     if empty:
         remarks.append(f"no foreground in the label of {', '.join(empty)}")
@@ -281,12 +302,14 @@ def _manifest(
     recipe: Recipe,
     records: dict[str, dict[str, Any]],
     split: Lists,
+    modalities: tuple[str, ...],
 ) -> dict[str, Any]:
     spec = SPECS[dataset]
     labeled = {case.id for case in cases if case.label}
     pool = split.train[: len(split.train) - split.validation]
     have_labels = sum(case in labeled for case in pool)
-    usual = have_labels if have_labels < len(pool) else max(1, have_labels // 4)
+    few = have_labels if have_labels < len(pool) else max(1, have_labels // 4)
+    fits = dataset != "folder" and spec.labeled < len(pool) and spec.labeled <= have_labels
     usual_values = recipe.values == RECIPES[dataset].values
     classes = spec.classes[1:] if usual_values else [f"value {v}" for v in recipe.values]
     spacings = np.median([record["spacing"] for record in records.values()], axis=0)
@@ -295,10 +318,10 @@ def _manifest(
         "title": spec.title,
         "recipe": {"name": dataset, "version": VERSION, **asdict(recipe)},
         "classes": [spec.classes[0], *classes],
-        "channels": len(cases[0].images),
+        "modalities": list(modalities),
         "orientation": spec.orientation,
         "spacing": [round(float(s), 4) for s in spacings],
-        "labeled": min(spec.labeled, have_labels) if dataset != "folder" else usual,
+        "labeled": spec.labeled if fits else few,
         "validation": split.validation,
         "cases": records,
     }
@@ -306,22 +329,3 @@ def _manifest(
 
 def _foreground(record: dict[str, Any]) -> int:
     return sum(number for value, number in record["label_voxels"].items() if value != "0")
-
-
-def draw_sheet(out: Path, records: dict[str, dict[str, Any]], orientation: str) -> None:
-    """Image and label contour of some labeled cases, evenly chosen; for a person to look at.
-
-    Writes `out`/alignment.png, the slices being those with the label's largest area.
-    """
-    labeled = [case for case, record in records.items() if record["label_voxels"] is not None]
-    chosen = labeled[:: -(-len(labeled) // SHEET_CASES)]
-    pictures = []
-    for case in chosen:
-        image, label = read_h5(out / records[case]["file"], labeled=True)
-        pictures.append(CasePicture(case, image[0] if image.ndim == 4 else image, label > 0, {}))
-    save(
-        plot_cases(pictures, records[chosen[0]]["spacing"], orientation),
-        out / "alignment.png",
-        alt=f"The label's contour on the slices where it is largest, for {len(chosen)} of "
-        f"{len(labeled)} labeled cases: it should follow the organ's border in every picture.",
-    )

@@ -38,7 +38,8 @@ class Recipe:
     axes: Literal["xyz", "xy"] = "xyz"
     """Axes that are cropped."""
     size: tuple[int, int, int] = (1, 1, 1)
-    """Sides of the crop in voxels: for "centre" exactly, else at least, where the scan has them."""
+    """Sides in voxels: of the "centre" crop; a smaller box of "label" or "nonzero" is widened to
+    them before the margin is added. All as far as the scan reaches."""
     spacing: tuple[float, float, float] | None = None
     """Voxel size in mm to resample to; None keeps each scan's own."""
     test_share: float = 0.2
@@ -76,7 +77,9 @@ class Recipe:
 
     def of_arrays(self) -> dict[str, Any]:
         """The settings that make the arrays (the others make the split)."""
-        return {name: value for name, value in asdict(self).items() if name != "test_share"}
+        drawn = self.margin[0] < self.margin[1]  # else the seed is of the split only
+        idle = {"test_share"} if drawn else {"test_share", "seed"}
+        return {name: value for name, value in asdict(self).items() if name not in idle}
 
     def box(
         self, image: np.ndarray, label: np.ndarray | None, rng: np.random.Generator, place: str

@@ -9,7 +9,7 @@ BY_HAND = {
          (registration)
   terms  those of the registration, for research; cite Xiong et al., Medical Image Analysis 67, 2021
   put    {root}/<case>/lgemri.nrrd (scan) and {root}/<case>/laendo.nrrd (mask, 255 = atrium); <case>
-         are the 20-letter names of the published lists (`dualseg data list`)
+         is each folder's name as it comes; the published lists use these names
   next   dualseg data prepare la --images {root} --out LA
   note   `dualseg data fetch la` needs no registration: the same cases, normalised and cropped round
          the ground truth by the authors of UA-MT. The raw scans allow a crop that does not look at

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import require_one_of
+from .errors import DualsegError, require_one_of
 from .prepared import SPEC_FIELDS, is_prepared, read_manifest
 from .recipes import Recipe
 from .train_config import TrainConfig
@@ -30,14 +30,19 @@ class DatasetSpec:
     labeled: int
     """Number of labeled cases unless another is asked for."""
     profiles: dict[str, TrainConfig] = field(repr=False)
-    channels: int = 1
-    """Images of a case: 1, or the number of modalities."""
+    modalities: tuple[str, ...] = ("scan",)
+    """Images of a case, the channels of the networks' input, in their order."""
     validation: int = 0
     """Number of cases at the end of the training list that are held out by default."""
     recipe: Recipe | None = None
     """What was done to the raw scans, where the package did it; prediction does the same."""
     terms: str = ""
     """Where the data come from, under which terms, and what to cite."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the networks' input."""
+        return len(self.modalities)
 
 
 PHANTOM = DatasetSpec(
@@ -144,10 +149,11 @@ PANCREAS = DatasetSpec(
 
 BRATS2019 = DatasetSpec(
     name="brats2019",
-    title="brain tumour, FLAIR MR",
+    title="brain tumour, MR",
     classes=("background", "whole tumour"),
     spacing=(1.0, 1.0, 1.0),
     orientation="RAS",
+    modalities=("flair",),
     labeled=25,
     validation=25,
     profiles={
@@ -237,6 +243,12 @@ def resolve_dataset(dataset: str, root: str | None = None) -> tuple[str, str | N
         dataset, root = read_manifest(Path(dataset))["dataset"], dataset
     elif dataset not in SPECS and Path(dataset).is_dir():
         read_manifest(Path(dataset))  # says what is missing
+    elif dataset not in SPECS:
+        known = ", ".join(sorted(SPECS))
+        raise DualsegError(
+            f"dataset: expected one of {known}, or a folder that `dualseg data prepare` made, "
+            f"found {dataset!r}, which is neither."
+        )
     spec = dataset_spec(dataset)
     if root is not None and is_prepared(Path(root)):
         spec = prepared_spec(spec, read_manifest(Path(root)))

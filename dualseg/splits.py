@@ -121,7 +121,9 @@ def _read_list(path: Path, cases: Collection[str]) -> list[str]:
     strange = [case for case in ids if case not in cases]
     if strange or not ids:
         found = f"{strange[0]!r}, which has none" if strange else "no id"
-        raise DualsegError(f"{path}: expected ids that have an image, found {found}.")
+        raise DualsegError(
+            f"{path}: expected ids that have an image (as {min(cases)!r}), found {found}."
+        )
     return ids
 
 

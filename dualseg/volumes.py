@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 from nibabel import orientations
 
@@ -30,6 +31,14 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return values, affine
 
 
+def says_orientation(path: Path) -> bool:
+    """Whether the file says how its axes lie in the body (a NIfTI header may leave it open)."""
+    if not path.name.endswith(NIFTI):
+        return True
+    header = nib.load(path).header
+    return bool(header["sform_code"] or header["qform_code"])
+
+
 def oriented(path: Path, code: str) -> tuple[np.ndarray, np.ndarray]:
     """The volume with axes along `code`, as "RAS", and the affine of that array.
 
@@ -45,6 +54,40 @@ def oriented(path: Path, code: str) -> tuple[np.ndarray, np.ndarray]:
     turn = orientations.ornt_transform(here, orientations.axcodes2ornt(code))
     turned = np.ascontiguousarray(orientations.apply_orientation(values, turn))
     return turned, affine @ orientations.inv_ornt_aff(turn, values.shape)
+
+
+def require_same_grid(
+    path: Path,
+    first: Path,
+    image: np.ndarray,
+    affine: np.ndarray,
+    other: np.ndarray,
+    other_affine: np.ndarray,
+    orientation: str,
+) -> None:
+    """Refuse a volume `other`, of the file `path`, that does not lie on the grid of its image.
+
+    Raises DualsegError naming it for another shape, or corners further apart than half a voxel.
+    """
+    if image.shape != other.shape:
+        raise DualsegError(
+            f"{path}: expected the {image.shape} voxels of its image {first.name} (axes as "
+            f"{orientation}), found {other.shape}; resample it to the image "
+            "first, or look for missing slices."
+        )
+    # How far apart the two put the corners of the volume, in mm.
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(image.shape) - 1)
+    apart = nib.affines.apply_affine(affine, corners) - nib.affines.apply_affine(
+        other_affine, corners
+    )
+    distance = np.linalg.norm(apart, axis=1).max()
+    half_voxel = nib.affines.voxel_sizes(affine).min() / 2
+    if distance > half_voxel:
+        raise DualsegError(
+            f"{path}: expected to lie where its image {first.name} lies, found corners "
+            f"{distance:.1f} mm apart by the affines; one of the two headers is wrong, or it needs "
+            "resampling."
+        )
 
 
 def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -126,7 +126,7 @@ def test_data_check_good_and_bad(capsys, la_root):
     status, out, _ = run(capsys, "data", "check", "la", "--root", la_root)
     assert (
         status,
-        "no problem found; split 'folder': train.list and test.list of the folder." in out,
+        "no problem found; split: its own lists." in out,
     ) == (
         0,
         True,

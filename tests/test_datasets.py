@@ -141,7 +141,7 @@ def test_phantom_needs_no_root_and_is_cached():
 def test_unknown_data_set():
     with pytest.raises(
         DualsegError,
-        match="dataset: expected one of brats2019, folder, .*, found .heart",
+        match="dataset: expected one of brats2019, folder, .*or a folder.*found .heart",
     ):
         open_dataset("heart")
 

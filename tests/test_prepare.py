@@ -36,6 +36,12 @@ def raw(tmp_path) -> Path:
 
 
 def run_prepare(raw: Path, **changes) -> list[str]:
+    """Prepare into a folder that is new each time, as other settings are not to replace it."""
+    shutil.rmtree(raw / "data", ignore_errors=True)
+    return prepare_again(raw, **changes)
+
+
+def prepare_again(raw: Path, **changes) -> list[str]:
     return prepare_raw("folder", raw / "images", raw / "labels", raw / "data", **changes)
 
 
@@ -113,6 +119,51 @@ def test_values_are_merged_with_a_notice_or_kept_by_choice(raw):
     assert open_dataset(str(raw / "data")).spec.classes == ("background", "value 2")
 
 
+def test_what_was_prepared_otherwise_is_not_replaced(raw):
+    run_prepare(raw)
+    before = contents(raw / "data")
+    with pytest.raises(DualsegError, match=r"data: expected a new folder .*\(spacing None\)"):
+        prepare_again(raw, recipe=Recipe(spacing=(2, 2, 2)))
+    assert contents(raw / "data") == before
+    prepare_again(raw, recipe=Recipe(seed=3, test_share=0.5))  # another split of the same arrays
+    assert len(open_dataset(str(raw / "data")).test) == 2
+    (raw / "other").mkdir()
+    (raw / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(DualsegError, match=r"other: expected a new or empty folder, found other"):
+        prepare_raw("folder", raw / "images", raw / "labels", raw / "other")
+
+
+def test_a_file_that_was_changed_is_prepared_again(raw):
+    run_prepare(raw)
+    before = arrays(raw / "data", "scan2")
+    with h5py.File(raw / "data" / "cases" / "scan2.h5", "r+") as file:
+        file["image"][0, 0, 0] += 1
+    truncate(raw / "data" / "cases" / "scan3.h5")
+    prepare_again(raw)
+    assert check(str(raw / "data"))[1] == []
+    np.testing.assert_array_equal(arrays(raw / "data", "scan2")[0], before[0])
+
+
+def test_remarks_on_what_may_be_wrong(raw):
+    for i in range(2):
+        label_of(raw, lambda v, a: (np.minimum(v, 1), a), f"scan{i}")
+    scan = nib.Nifti1Image(volumes()[0], None)
+    scan.header["sform_code"] = scan.header["qform_code"] = 0
+    nib.save(scan, raw / "images" / "scan6.nii.gz")
+    remarks = " ".join(run_prepare(raw, recipe=Recipe(values=(1, 2))))
+    assert "value 2 occurs in 3 of 5 labels" in remarks
+    assert "1 scans do not say how they lie in the body" in remarks
+
+
+def test_data_prepared_otherwise_are_not_measured(raw):
+    run_prepare(raw)
+    run = fit(Experiment.default(str(raw / "data"), "smoke", iterations=2), raw / "run")
+    evaluate(run.folder)
+    run_prepare(raw, recipe=Recipe(normalise="zscore"))
+    with pytest.raises(DualsegError, match=r"data: expected the data .* another recipe"):
+        evaluate(run.folder)
+
+
 def test_split_is_drawn_from_labeled_cases_with_a_seed(raw):
     run_prepare(raw)
     data = open_dataset(str(raw / "data"))
@@ -183,7 +234,7 @@ def test_an_interrupted_preparation_goes_on(raw, monkeypatch):
 
     monkeypatch.setattr(prepare, "write_case", stop_after_three)
     with pytest.raises(KeyboardInterrupt):
-        run_prepare(raw)
+        prepare_again(raw)
     assert not (raw / "data" / "manifest.json").exists()
     with pytest.raises(DualsegError, match=r"manifest.json: expected the manifest"):
         open_dataset(str(raw / "data"))
@@ -193,15 +244,15 @@ def test_an_interrupted_preparation_goes_on(raw, monkeypatch):
         "write_case",
         lambda root, case_id, *rest: again.append(case_id) or real(root, case_id, *rest),
     )
-    run_prepare(raw)
+    prepare_again(raw)
     assert sorted(done + again) == [f"scan{i}" for i in range(7)]
     before = contents(raw / "data" / "cases")
     again.clear()
-    run_prepare(raw)
+    prepare_again(raw)
     assert again == []
     assert contents(raw / "data" / "cases") == before
     os.utime(raw / "images" / "scan1.nii.gz", (0, 0))  # a source that changed is done again
-    run_prepare(raw)
+    prepare_again(raw)
     assert again == ["scan1"]
 
 
@@ -421,9 +472,9 @@ BAD_LISTS = {
     "unknown id": (
         "scan0 scan9",
         "scan1",
-        "a.list: expected ids that have an image, found 'scan9'",
+        "a.list: expected ids that have an image .as 'scan0'., found 'scan9'",
     ),
-    "empty": ("", "scan1", "a.list: expected ids that have an image, found no id"),
+    "empty": ("", "scan1", "a.list: expected ids that have an image .*, found no id"),
     "in both": ("scan0 scan1", "scan1", "b.list: expected no id twice.*'scan1'"),
     "twice": ("scan0 scan0", "scan1", "expected no id twice.*'scan0'"),
     "test without label": ("scan0", "scan6", "b.list: expected labeled cases, found 'scan6'"),

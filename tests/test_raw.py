@@ -368,6 +368,9 @@ def test_prediction_windows_a_ct_as_the_preparation_did(tmp_path):
     metal = np.where(units > 200, 3000, np.where(units < -900, -2048, units))
     units[LANDMARK] = 240  # the window's end
     probabilities = []
+    save_dicom(tmp_path / "series", units)
+    dicom = f"predict {run} {tmp_path / 'series'} --out {tmp_path / 'dicom.nii'}"
+    assert main(dicom.split()) == 0
     for name, values in (("plain", units), ("metal", metal), ("scaled", units * 0.5)):
         save_as(tmp_path / f"{name}.nii", values.astype(np.float32))
         out = tmp_path / f"{name}_mask.nii"
@@ -375,6 +378,8 @@ def test_prediction_windows_a_ct_as_the_preparation_did(tmp_path):
         assert main(command.split()) == 0
         probabilities.append(nib.load(tmp_path / f"{name}_mask_probability.nii").get_fdata())
     np.testing.assert_array_equal(probabilities[0], probabilities[1])
+    same = (nib.load(tmp_path / name).get_fdata() for name in ("dicom.nii", "plain_mask.nii"))
+    np.testing.assert_array_equal(*(np.asarray(mask) for mask in same))
     assert (probabilities[0] != probabilities[2]).any()  # the window is of Hounsfield units
 
 
@@ -428,10 +433,18 @@ def test_wrong_modalities_are_refused_by_predict(tmp_path, capsys):
     save_as(other, volumes()[0][1:])
     mask = ["--out", str(tmp_path / "mask.nii")]
     assert main(["predict", run, str(one), *mask]) == 1
-    assert "expected 2 scans, as this run was trained with, found 1" in capsys.readouterr().err
+    expected = "expected 2 scans, as this run was trained with (flair, t2, in this order), found 1"
+    assert expected in capsys.readouterr().err
     assert main(["predict", run, str(one), str(other), *mask]) == 1
     assert "b.nii: expected the grid of" in capsys.readouterr().err
     assert not (tmp_path / "mask.nii").exists()
+    swapped = tmp_path / "x_t2.nii", tmp_path / "x_flair.nii"
+    for path in swapped:
+        save_as(path, volumes()[0])
+    assert main(["predict", run, *map(str, swapped), *mask]) == 0
+    assert (
+        "x_t2.nii stands in the place of flair; the order is flair, t2" in capsys.readouterr().err
+    )
 
 
 def test_classes_are_measured_one_by_one(tmp_path, capsys):
