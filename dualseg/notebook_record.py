@@ -123,13 +123,22 @@ def _cleaned(notebook: NotebookNode) -> NotebookNode:
     for cell in notebook.cells:
         cell.metadata = NotebookNode({"tags": tags(cell)} if tags(cell) else {})
         if cell.cell_type == "code":
+            _join_streams(cell)
             cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
-            CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)  # one text, not its pieces
+            _join_streams(cell)  # those that a progress bar stood between
     return notebook
 
 
+def _join_streams(cell: NotebookNode) -> None:
+    """One text, not the pieces in which the kernel sent it."""
+    CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
+
+
 def _is_progress(output: NotebookNode) -> bool:
-    return output.get("name") == "stderr" and bool(re.search(r"\d+%\|", output.text))
+    """Whether an output is a progress bar, or the empty line that follows one."""
+    if output.get("name") != "stderr":
+        return False
+    return not output.text.strip() or bool(re.search(r"\d+%\|", output.text))
 
 
 def _replace_figures(drawn: Path, folder: Path, number: str) -> None:

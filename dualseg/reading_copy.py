@@ -31,6 +31,11 @@ JupyterLab.
 """
 
 
+# Commands that the converter does not have, and what stands for them.
+MISSING = {"arg": r"\operatorname{arg}", "lceil": "\u2308", "rceil": "\u2309"}
+LINK = re.compile(r'<a href="(?!https?:|#)([^"#]*)(#[^"]*)?">(.*?)</a>', re.DOTALL)
+
+
 @dataclass(frozen=True)
 class Page:
     """One page of the copy: its file, its title, its content as HTML."""
@@ -97,8 +102,11 @@ def _markdown(source: str) -> str:
 
 
 def _mathml(formula: str, display: str) -> str:
+    known = formula
+    for command, other in MISSING.items():
+        known = re.sub(rf"\\{command}\b", lambda _, other=other: other, known)
     try:
-        mathml = convert(formula, display=display)
+        mathml = convert(known, display=display)
     except Exception as error:  # the converter has a dozen of its own
         raise DualsegError(
             f"the formula {formula!r}: expected LaTeX that can become MathML, found an error "
@@ -125,6 +133,15 @@ def _index(paths: list[Path], pages: list[Page], texts: list[Page]) -> str:
     return "\n".join(lines)
 
 
+def _page_link(link: re.Match[str]) -> str:
+    """A link to another notebook or text as one to its page; to anything else, its words only."""
+    target = link[1].removeprefix("../notebooks/")
+    if not target.endswith((".ipynb", ".md", ".html")) or target.startswith(("../", "exercises/")):
+        return link[3]
+    file = re.sub(r"\.(ipynb|md)$", ".html", target).replace("/", "_")
+    return f'<a href="{file}{link[2] or ""}">{link[3]}</a>'
+
+
 def _write(page: Page, out: Path, pages: list[Page], place: int | None) -> Path:
     folder = resources.files("dualseg") / "resources" / "reading"
     dark = HtmlFormatter(style="github-dark").get_style_defs("pre")
@@ -134,10 +151,8 @@ def _write(page: Page, out: Path, pages: list[Page], place: int | None) -> Path:
         + f"@media (prefers-color-scheme: dark) {{ {dark} }}"
         + "pre { background: var(--soft) !important; color: var(--text) !important; }"
     )
-    # Links between notebooks become links between pages; a wide table scrolls by itself.
-    body = re.sub(
-        r'href="((?!https?:)[^"]+)\.(?:ipynb|md)(#[^"]*)?"', r'href="\1.html\2"', page.body
-    )
+    # A wide table scrolls by itself.
+    body = LINK.sub(_page_link, page.body)
     body = re.sub(r"<table.*?</table>", r'<div class="table">\g<0></div>', body, flags=re.DOTALL)
     text = Template((folder / "page.html").read_text(encoding="utf-8")).render(
         title=page.title,

@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -36,7 +37,8 @@ def course(tmp_path):
     folder = tmp_path / "notebooks"
     (folder / "instructor").mkdir(parents=True)
     text = (
-        "Inline $p_1 < p_2$ and `$not$`, see [the next](01_b.ipynb#2.-Two) and [web](https://x.y).\n"
+        "Inline $p_1 < p_2$ and `$not$`, see [the next](01_b.ipynb#2.-Two) and [web](https://x.y), "
+        "[away](../README.md), [words](../notebooks/glossary.md), [notes](instructor/00.md).\n"
         "$$\\mathcal{L} = \\sum_i \\frac{1}{N} \\lVert f_i - c \\rVert^2$$\n"
         "```\nno $formula$ here\n```\n| a | b |\n| --- | --- |\n| $\\hat{y}^{(a)}$ | 2 |\n"
     )
@@ -96,6 +98,19 @@ def test_nothing_comes_from_the_network_and_every_link_leads_somewhere(course, t
     assert 'href="glossary.html"' in index
     follow = (out / "00_a.html").read_text(encoding="utf-8")
     assert 'rel="next">01 Title of 01 →' in follow and 'rel="prev"' not in follow
+
+
+def test_the_course_itself(tmp_path):
+    root = Path(__file__).parent.parent
+    pages = write_reading_copy(root / "notebooks", tmp_path)
+    assert len(pages) > 10
+    for page in pages:
+        for tag, name, value in links(page):
+            if tag == "a" and not value.startswith(("https://", "#")):
+                assert (tmp_path / value.partition("#")[0]).is_file(), (page.name, value)
+            assert name != "src" or value.startswith("data:image/")
+        pictures = page.read_text(encoding="utf-8").count("<img")
+        assert sum(name == "alt" for _, name, _ in links(page)) == pictures
 
 
 def test_bad_input(course, tmp_path, capsys):
