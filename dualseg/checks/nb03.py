@@ -99,10 +99,10 @@ def exercise_3(block_layers: Callable[[int, int, int], list[nn.Module]]) -> None
     shapes = [[tuple(v.shape) for v in block.state_dict().values()] for block in (mine, package)]
     expect(shapes[0] == shapes[1], f"the kernels are {shapes[0][0]}, expected {shapes[1][0]}")
     mine.load_state_dict(dict(zip(mine.state_dict(), package.state_dict().values(), strict=True)))
-    image = torch.rand(2, 3, 4, 5, 6)
+    image = torch.rand(2, 3, 8, 9, 10)
     found, wanted = mine(image), package(image)
     expect(
         found.shape == wanted.shape,
-        f"the size is to be kept: padding=1; found {tuple(found.shape[2:])} of (4, 5, 6)",
+        f"the size is to be kept: padding=1; found {tuple(found.shape[2:])} of (8, 9, 10)",
     )
     expect(torch.allclose(found, wanted, atol=1e-5), "the shapes are right, the answers are not")

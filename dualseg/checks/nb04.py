@@ -15,9 +15,7 @@ def exercise_1(windows: int) -> None:
     expect(
         isinstance(windows, int | np.integer), "expected a whole number: the axes are multiplied"
     )
-    expect(
-        windows != 3 + 4 + 3, "that is the sum; each start along x goes with each along y and z"
-    )
+    expect(windows != 3 + 4 + 3, "that is the sum; each start along x goes with each along y and z")
     expect(windows != 2 * 3 * 2, "count the window at 0, too: plus one along each axis")
     expect(
         windows != 2 * 3 * 3,
@@ -54,9 +52,7 @@ def exercise_2(paired_gain: Callable[[np.ndarray, np.ndarray], tuple]) -> None:
         not np.isclose(error, gains.std(ddof=1)),
         "that is the standard deviation over cases; divide it by the root of their number",
     )
-    expect(
-        not np.isclose(error, gains.std() / 2), "divide by n - 1 in the deviation: std(ddof=1)"
-    )
+    expect(not np.isclose(error, gains.std() / 2), "divide by n - 1 in the deviation: std(ddof=1)")
     right = gains.std(ddof=1) / 2
     expect(np.isclose(error, right), f"expected a standard error of {right:.3f}, found {error:.3f}")
 
@@ -82,5 +78,5 @@ def exercise_4(enough: int) -> None:
     """Seeds of each method to see 10 points where seeds scatter by 4."""
     expect(isinstance(enough, int | np.integer), "expected a whole number of seeds")
     expect(enough != 3, "three see it about two times in three; four in five are asked for")
-    expect(enough > 3, "with two seeds a t-test has two degrees of freedom: it sees next to nothing")
+    expect(enough > 3, "with two seeds each a t-test sees next to nothing")
     expect(enough == 4, f"{enough} see it, but a smaller number does as well")
