@@ -1,0 +1,76 @@
+"""What students typically write in notebook 03, and words of the hint that it must get."""
+
+import torch.nn.functional as F
+from torch import nn
+
+
+def parameters(f, first=2, convolutions=2, shortcut=True, bias=0, norm=2, stem=True):
+    """A's encoder counted with mistakes."""
+
+    def layer(c, d, k):
+        return c * d * k**3 + (norm + bias) * d
+
+    total = stem * layer(1, f, 7)
+    for n, d in zip((3, 4, 6, 3), (2 * f, 4 * f, 8 * f, 16 * f), strict=True):
+        total += layer(d // first, d, 3) + (convolutions * n - 1) * layer(d, d, 3)
+        total += shortcut * layer(d // 2, d, 1)
+    return total
+
+
+def wrongly(**mistake):
+    return (lambda f: parameters(f, **mistake),)
+
+
+def padded(amount, both=False):
+    def pad(image):
+        missing = [amount(side) for side in reversed(image.shape[2:])]
+        return F.pad(
+            image, [p for m in missing for p in ((m // 2, m - m // 2) if both else (0, m))]
+        )
+
+    return (pad,)
+
+
+def unreversed(image):
+    return F.pad(image, [p for side in image.shape[2:] for p in (0, -side % 16)])
+
+
+def layers(first_only=True, padding=1, norm=True, relu=True, kernel=3, bias=True):
+    def block(c, d, convolutions):
+        made = []
+        for i in range(convolutions):
+            made += [
+                nn.Conv3d(c if i == 0 or not first_only else d, d, kernel, 1, padding, bias=bias)
+            ]
+            made += [nn.BatchNorm3d(d)] * norm + [nn.ReLU()] * relu
+        return made
+
+    return (block,)
+
+
+WRONG = {
+    "exercise_1": [
+        (wrongly(bias=1), "bias=False"),
+        (wrongly(norm=0), "batch norm is missing"),
+        (wrongly(shortcut=False), "shortcut at the start"),
+        (wrongly(first=1), "half as many channels"),
+        (wrongly(convolutions=1), "two convolutions"),
+        (wrongly(stem=False), "stem is missing"),
+        ((lambda f: parameters(16),), "where f belongs"),
+        ((lambda f: 5,), "are expected, found 5"),
+    ],
+    "exercise_2": [
+        ((unreversed,), "last"),
+        (padded(lambda side: 16 - side % 16), "stay as it is"),
+        (padded(lambda side: -side % 16, both=True), "the image has moved"),
+        (padded(lambda side: side % 16), "are to become"),
+    ],
+    "exercise_3": [
+        (layers(first_only=False), "the first one"),
+        (layers(padding=0), "padding=1"),
+        (layers(norm=False), "no batch norm"),
+        (layers(relu=False), "no ReLU"),
+        (layers(kernel=1, padding=0), "the kernels are"),
+        (layers(bias=False), "have a bias"),
+    ],
+}
