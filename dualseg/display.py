@@ -107,7 +107,9 @@ def _slider(
         _draw(draw, figure, label, value)
         display(Image(data=_png(figure), format="png", alt=f"{alt} Here {label} = {value}."))
 
-    interact(redraw, value=SelectionSlider(options=values, value=start, description=label))
+    whole = {"description_width": "initial"}  # else a long label is cut
+    slider = SelectionSlider(options=values, value=start, description=label, style=whole)
+    interact(redraw, value=slider)
 
 
 def _draw(draw: Callable, figure: Figure | SubFigure, label: str, value: Any) -> None:
