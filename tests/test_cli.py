@@ -244,7 +244,7 @@ def test_interrupt_says_how_to_go_on(capsys, monkeypatch):
     monkeypatch.setattr(cli, "columns", stop)
     status, _, err = run(capsys, "info")
     assert status == 130
-    assert "--resume goes on" in err
+    assert "with --resume" in err
 
 
 def test_resume_without_a_run_starts_nothing(capsys, tmp_path):
