@@ -124,7 +124,7 @@ def exercise_3(predicted: Sequence[float]) -> None:
     expect(not near(want / 2, slice(0, 2)), "the two directions are added, not averaged")
     expect(
         abs(found[2] + 2 * np.log(0.01)) > 0.02,
-        "moment 3: the truth plays no part; both are told "background", to which both give 0.99",
+        "moment 3: the truth plays no part; both are told background, to which both give 0.99",
     )
     for k in range(3):
         expect(
