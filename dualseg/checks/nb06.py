@@ -115,7 +115,7 @@ def exercise_3(predicted: Sequence[float]) -> None:
     first = slice(0, 1)
     expect(
         not near(own, first),
-        "moment 1: each network pays for the label of the *other*; A is told 0, B is told 1",
+        "moment 1: each network pays for the label of the other one; A is told 0, B is told 1",
     )
     expect(
         not near(want / np.log(10), slice(0, 2)) and not near(want / np.log(2), slice(0, 2)),
@@ -124,7 +124,7 @@ def exercise_3(predicted: Sequence[float]) -> None:
     expect(not near(want / 2, slice(0, 2)), "the two directions are added, not averaged")
     expect(
         abs(found[2] + 2 * np.log(0.01)) > 0.02,
-        "moment 3: the truth plays no part; both are told *background*, to which both give 0.99",
+        "moment 3: the truth plays no part; both are told background, to which both give 0.99",
     )
     for k in range(3):
         expect(

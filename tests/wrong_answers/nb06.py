@@ -71,7 +71,7 @@ WRONG = {
         ((lambda loss, a, b: True,), "one of both, A, B, none"),
     ],
     "exercise_3": [
-        (([0.33, 0.33, 0.02],), "the label of the *other*"),
+        (([0.33, 0.33, 0.02],), "the label of the other"),
         ((list(RIGHT / np.log(10)),), "natural logarithm"),
         ((list(RIGHT / np.log(2)),), "natural logarithm"),
         ((list(RIGHT / 2),), "not averaged"),
