@@ -24,9 +24,12 @@ SMOKE_SECONDS, CELL_SECONDS = 240, 120  # a busy laptop's; an idle one takes a t
 
 def is_quick(path: Path) -> bool:
     notebook = read_notebook(path)
-    tagged = any("nbval-check-output" in tags(cell) for cell in code_cells(notebook))
+    cells = code_cells(notebook)
+    tagged = any("nbval-check-output" in tags(cell) for cell in cells)
+    # In a new clone the networks that `halfway` looks at are trained first, for a minute or more.
+    trains = any("halfway(" in cell.source for cell in cells)
     stamp = notebook.metadata.get("dualseg", {"cpu_seconds": float("inf")})
-    return tagged and stamp["cpu_seconds"] <= QUICK_SECONDS
+    return tagged and not trains and stamp["cpu_seconds"] <= QUICK_SECONDS
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
