@@ -67,24 +67,27 @@ def prepare(
     extra = {"modalities": modalities} if dataset == "brats2019" else {}
     cases = FINDERS[dataset](images, labels, **extra)
     split = _split(dataset, cases, recipe, lists, train_list, test_list)
-    _require_own_folder(out, dataset, recipe)
+    names = modalities if dataset == "brats2019" else SPECS[dataset].modalities
+    _require_own_folder(out, dataset, recipe, names)
     listed = {*split.train, *split.test}
     cases = [case for case in cases if case.id in listed]
     records = _run(cases, out, recipe, SPECS[dataset].orientation)
     remarks = _remarks(cases, labels, records, recipe)
-    names = modalities if dataset == "brats2019" else SPECS[dataset].modalities
     manifest = _manifest(dataset, cases, recipe, records, split, names)
     write_manifest(out, manifest, split.train, split.test)
     draw_sheet(out, manifest)
     return remarks
 
 
-def _require_own_folder(out: Path, dataset: str, recipe: Recipe) -> None:
+def _require_own_folder(
+    out: Path, dataset: str, recipe: Recipe, modalities: tuple[str, ...]
+) -> None:
     """Refuse to replace what runs may have been trained on, and files of somebody else."""
     if is_prepared(out):
         before = read_manifest(out)
         there = Recipe.of(before["recipe"]).of_arrays() if before["recipe"] else {}
-        wanted = recipe.of_arrays()
+        there["modalities"] = tuple(before["modalities"])
+        wanted = {**recipe.of_arrays(), "modalities": tuple(modalities)}
         other = [name for name in wanted if there.get(name, wanted[name]) != wanted[name]]
         if before["dataset"] == dataset and before["recipe"] and not other:
             return

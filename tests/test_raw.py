@@ -389,6 +389,8 @@ def test_four_modalities_from_raw_to_prediction(tmp_path):
     every = ("flair", "t1", "t1ce", "t2")
     prepare("brats2019", tmp_path / "raw", None, tmp_path / "out", modalities=every, **how)
     assert check(str(tmp_path / "out"))[1] == []
+    with pytest.raises(DualsegError, match=r"prepared otherwise \(modalities .*t1ce.*--out"):
+        prepare("brats2019", tmp_path / "raw", None, tmp_path / "out", **how)
     experiment = Experiment.default(str(tmp_path / "out"), "smoke", labeled=2, iterations=2)
     run = fit(experiment, tmp_path / "run")
     first = next(p for n, p in run.load_method("cpu").named_parameters() if p.ndim == 5)
