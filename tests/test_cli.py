@@ -264,7 +264,7 @@ def test_closed_pipe_is_no_traceback():
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-u", "-m", "dualseg", "data", "list"]
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, encoding="utf-8")
     os.close(write)
     assert done.returncode == 1
     assert done.stderr == ""

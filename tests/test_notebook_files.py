@@ -55,7 +55,7 @@ def test_runs_at_smoke_and_the_checkers_say_what_they_should(path, tmp_path):
 def test_quoted_numbers_are_found_again(path):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax"]
     command += ["--nbval-current-env", "--nbval-sanitize-with", str(SANITIZE), str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=600)
     assert done.returncode == 0, done.stdout
 
 

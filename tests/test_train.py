@@ -134,7 +134,7 @@ def test_killed_process_resumes_bit_identical(small, tmp_path):
     ]
     # As many threads as here: sums are taken in another order with another number.
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, encoding="utf-8")
     deadline = time.time() + 120
     while len(Run(out).log()) < 12:
         assert process.poll() is None, process.stderr.read()
@@ -144,10 +144,10 @@ def test_killed_process_resumes_bit_identical(small, tmp_path):
     process.wait()
     assert not Run(out).finished
     command.append("--resume")
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=True)
     assert "finished, 30 steps" in done.stdout
     assert_same_weights(whole, Run(out))
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    again = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=True)
     assert "this run is finished; nothing to do" in again.stdout
 
 
