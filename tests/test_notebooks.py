@@ -425,7 +425,9 @@ def test_a_changed_solution_makes_the_student_copy_old(recorded, tmp_path):
 def nbval(path: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax"]
     command += ["--nbval-current-env", "--nbval-sanitize-with", str(SANITIZE), str(path)]
-    return subprocess.run(command, cwd=path.parent, capture_output=True, encoding="utf-8", timeout=300)
+    return subprocess.run(
+        command, cwd=path.parent, capture_output=True, encoding="utf-8", timeout=300
+    )
 
 
 def test_nbval_sees_a_changed_number_in_a_tagged_cell(recorded, tmp_path):

@@ -144,10 +144,14 @@ def test_killed_process_resumes_bit_identical(small, tmp_path):
     process.wait()
     assert not Run(out).finished
     command.append("--resume")
-    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=True)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", check=True
+    )
     assert "finished, 30 steps" in done.stdout
     assert_same_weights(whole, Run(out))
-    again = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=True)
+    again = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", check=True
+    )
     assert "this run is finished; nothing to do" in again.stdout
 
 
