@@ -38,11 +38,11 @@ from dualseg.datasets import open_dataset
 from dualseg.environment import describe_device, pick_device, versions
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
-from dualseg.files import write_json
+from dualseg.files import read_json, write_json
 from dualseg.memory import process_peak_mb
 from dualseg.nifti import export_case, predict_nifti
 from dualseg.plotting import WIDTH, save
-from dualseg.runs import Run, read_json
+from dualseg.runs import Run
 from dualseg.train import fit
 
 SETTINGS = {
@@ -117,7 +117,7 @@ def _soak(hours: float, out: Path, work: Path, seed: int) -> None:
                 "seconds": time.monotonic() - started,
                 "kills": children.kills,
                 "children_peak_mb": round(max(children.peaks, default=0.0), 1),
-                "scraps": sorted({p.name for p in work.rglob(".*") if p.is_file()}),
+                "scraps": sorted({p.name for p in work.rglob(".*.tmp")}),
                 "disk_mb": sum(p.stat().st_size for p in work.rglob("*") if p.is_file()) / 1e6,
                 **answer,
             }

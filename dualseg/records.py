@@ -11,10 +11,10 @@ from statistics import fmean
 from typing import Any
 
 from .errors import DualsegError
-from .files import write_atomically, write_json
+from .files import read_json, write_atomically, write_json
 from .loss_config import preset_losses
 from .metrics import summarize
-from .runs import Run, read_json
+from .runs import Run
 from .specs import dataset_spec
 from .text import columns
 
