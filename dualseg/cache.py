@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import numpy as np
 import platformdirs
 
 from .cases import Case
-from .files import write_atomically
+from .errors import DualsegError
+from .files import read_json, remove_scraps, write_atomically
 
+DAY = 24 * 3600.0  # seconds
 CACHE_VERSION = 1  # raise when the cached arrays would come out differently
 
 
@@ -38,16 +41,25 @@ class CacheEntry:
         return self.stem.with_name(self.stem.name + ".json")
 
     def is_fresh(self) -> bool:
-        try:
-            noted = json.loads(self.note.read_text(encoding="utf-8"))["stamp"]
-        except (OSError, ValueError):
-            return False
-        return noted == self.stamp and self.image.is_file() and self.label.is_file()
+        """Whether the entry is whole and from the source as it is now."""
+        return self._noted("stamp") == self.stamp and self.sha256() is not None
 
-    def sha256(self) -> str:
-        return json.loads(self.note.read_text(encoding="utf-8"))["sha256"]
+    def sha256(self) -> str | None:
+        """Of the full-grid arrays that the entry was made from; None where it is not whole."""
+        return self._noted("sha256") if self.image.is_file() and self.label.is_file() else None
+
+    def arrays(self) -> Sequence[np.ndarray]:
+        """Image and label, memory-mapped; raises OSError or ValueError where they are damaged."""
+        return [np.load(path, mmap_mode="r") for path in (self.image, self.label)]
+
+    def _noted(self, name: str) -> str | None:
+        try:
+            return read_json(self.note).get(name)
+        except DualsegError:
+            return None
 
     def write(self, case: Case, factor: int, classes: int) -> None:
+        remove_scraps(self.stem.parent, older_than=DAY)
         digest = hashlib.sha256(repr((case.image.shape, case.label.shape)).encode())
         digest.update(np.ascontiguousarray(case.image).tobytes())
         digest.update(np.ascontiguousarray(case.label).tobytes())

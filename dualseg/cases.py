@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import DualsegError
+from .memory import require_memory
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,39 @@ def read_h5(path: Path, labeled: bool) -> tuple[np.ndarray, np.ndarray]:
 
     try:
         with h5py.File(path, "r") as file:
-            image = file["image"][:]
-            return image, file["label"][:] if labeled else np.zeros(image.shape[-3:], np.uint8)
+            image = _array(file, "image", path)
+            if not labeled:
+                return image, np.zeros(image.shape[-3:], np.uint8)
+            return image, _array(file, "label", path)
     except FileNotFoundError as error:
         raise DualsegError(f"{path}: no such file.") from error
     except KeyError as error:
         raise DualsegError(
             f"{path}: expected the data sets 'image' and 'label', found {error.args[0]}."
         ) from error
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise DualsegError(
             f"{path}: expected a readable HDF5 file, found a damaged or truncated one "
             f"({error}); fetch it again."
         ) from error
+
+
+def _array(file, name: str, path: Path) -> np.ndarray:
+    """An array that is stored in the file itself, of numbers, and not too large."""
+    import h5py
+
+    link = file.get(name, getlink=True)
+    if link is not None and not isinstance(link, h5py.HardLink):
+        raise DualsegError(f"{path}: expected {name!r} in the file itself, found a link.")
+    data = file[name]
+    if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiub":
+        raise DualsegError(f"{path}: expected {name!r} to be an array of numbers, found {data}.")
+    if data.external or data.is_virtual:
+        raise DualsegError(
+            f"{path}: expected {name!r} in the file itself, found a reference to other files."
+        )
+    require_memory(data.shape, data.dtype.itemsize, path)
+    return data[:]
 
 
 def checked_case(

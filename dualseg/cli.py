@@ -13,6 +13,7 @@ from tyro.extras import SubcommandApp
 from . import cli_data, cli_notebooks, cli_records
 from .config import Experiment
 from .errors import DualsegError
+from .signals import Interrupted, stop_raised
 from .text import columns
 
 DESCRIPTION = (
@@ -244,25 +245,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. One sentence for what the user can put right."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        _app(argv).cli(
-            prog="dualseg",
-            description=DESCRIPTION,
-            args=argv,
-            config=(OmitArgPrefixes,),
-        )
+        with stop_raised():
+            _app(argv).cli(
+                prog="dualseg",
+                description=DESCRIPTION,
+                args=argv,
+                config=(OmitArgPrefixes,),
+            )
     except DualsegError as error:
         print(f"dualseg: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # `dualseg ... | head`
         sys.stdout = None
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(
             "\ndualseg: stopped. What was finished is kept; the same command goes on from there (a "
             "training: with --resume).",
             file=sys.stderr,
         )
-        return 130
+        return stop.status if isinstance(stop, Interrupted) else Interrupted().status
     return 0
 
 

@@ -14,13 +14,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from . import phantom
 from .cache import CACHE_VERSION, CacheEntry, cache_folder
 from .cases import Case, checked_case, read_h5
 from .errors import DualsegError
+from .files import read_text, require_file_name
 from .prepared import MANIFEST, is_prepared, read_manifest
 from .specs import DatasetSpec, resolve_dataset
 from .splits import protocols, published_lists
@@ -60,6 +60,8 @@ class Dataset:
     """Full-grid voxels along one side of a voxel of this grid."""
     records: dict[str, dict] = field(default_factory=dict)
     """The manifest's record of each case, by id; empty where there is no manifest."""
+    _known: dict[str, tuple[CacheEntry, str]] = field(default_factory=dict, compare=False)
+    """Cache entry and SHA-256 of the cases that `cache` has given a fingerprint of."""
 
     def has_label(self, case_id: str) -> bool:
         """Whether a case has a label (only prepared folders have cases without)."""
@@ -115,10 +117,25 @@ class Dataset:
         )
 
     def case(self, case_id: str) -> Case:
-        """The case on this grid, memory-mapped from the cache (written on first use)."""
-        entry = self._cached(case_id)
-        image, label = (np.load(path, mmap_mode="r") for path in (entry.image, entry.label))
-        return Case(case_id, image, label)
+        """The case on this grid, memory-mapped from the cache (written on first use).
+
+        A case that `cache` has given a fingerprint of stays what it was: its source is not looked
+        at while the cache has it. Raises DualsegError where it had to be read again and differs.
+        """
+        entry, sha256 = self._known.get(case_id, (None, None))
+        if entry is None or entry.sha256() != sha256:
+            entry = self._cached(case_id)
+        if sha256 not in (None, entry.sha256()):
+            raise DualsegError(
+                f"case {case_id}: has changed since this process began to use it; put the old file "
+                "back and go on, or start anew."
+            )
+        try:
+            arrays = entry.arrays()
+        except (OSError, ValueError):  # damaged
+            self._write(case_id, entry)
+            arrays = entry.arrays()
+        return Case(case_id, *arrays)
 
     def cache(self, case_ids: Iterable[str]) -> str:
         """Fill the cache for these cases; returns their fingerprint.
@@ -132,7 +149,10 @@ class Dataset:
             missing, desc=f"reading {self.spec.name}", unit="case", disable=not missing
         ):
             self._cached(case)
-        hashes = sorted(f"{case} {self.sha256(case)}" for case in case_ids)
+        for case in case_ids:
+            entry = self._cached(case)
+            self._known[case] = entry, entry.sha256()
+        hashes = sorted(f"{case} {self._known[case][1]}" for case in case_ids)
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
     def sha256(self, case_id: str) -> str:
@@ -140,15 +160,18 @@ class Dataset:
         return self._cached(case_id).sha256()
 
     def _path(self, case_id: str) -> Path:
-        return self.root / (
-            self.records[case_id]["file"] if self.records else f"{case_id}/mri_norm2.h5"
-        )
+        if self.records:
+            return self.root / self.records[case_id]["file"]
+        return self.root / require_file_name(case_id, self.root) / "mri_norm2.h5"
 
     def _cached(self, case_id: str) -> CacheEntry:
         entry = self._cache_entry(case_id)
         if not entry.is_fresh():
-            entry.write(self.read(case_id), self.factor, len(self.spec.classes))
+            self._write(case_id, entry)
         return entry
+
+    def _write(self, case_id: str, entry: CacheEntry) -> None:
+        entry.write(self.read(case_id), self.factor, len(self.spec.classes))
 
     def _cache_entry(self, case_id: str) -> CacheEntry:
         source = "generated" if self.root is None else str(self.root.resolve())
@@ -164,8 +187,9 @@ class Dataset:
                     f"{path}: expected the image and label of case {case_id}, found no such file; "
                     f"check --root, or see `dualseg data list` for where the files come from."
                 ) from error
-            stamp = f"{status.st_size} {status.st_mtime_ns}"
-        return CacheEntry(folder / case_id, stamp)
+            # The change time, too: nobody can set it back (on Windows it is the creation time).
+            stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+        return CacheEntry(folder / require_file_name(case_id, self.root or "phantom"), stamp)
 
 
 def open_dataset(
@@ -217,5 +241,9 @@ def _lists(root: Path, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
             raise DualsegError(
                 f"{missing[0]}: expected the list of a prepared data set, found none."
             )
-        return tuple(tuple(path.read_text(encoding="utf-8").split()) for path in own)
+        lists = [read_text(path).split() for path in own]
+        for path, ids in zip(own, lists, strict=True):
+            for case_id in ids:
+                require_file_name(case_id, path)
+        return tuple(lists[0]), tuple(lists[1])
     return published_lists(name)

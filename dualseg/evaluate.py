@@ -17,8 +17,9 @@ from .config import Experiment
 from .datasets import Dataset, open_dataset
 from .environment import describe_device, peak_memory_mb, pick_device, versions
 from .errors import DualsegError
-from .files import write_json
+from .files import remove_scraps, require_file_name, write_json
 from .inference import masks_of, predict_volume
+from .lock import held
 from .masks import SavedMasks, load_masks, save_masks
 from .metrics import compare_masks
 from .plotting import CasePicture, plot_cases, plot_surfaces, save
@@ -32,7 +33,8 @@ SPLITS = {"test": "test", "val": "validation"}
 def evaluate(folder: str | Path, split: str = "test", root: str | None = None) -> dict[str, Any]:
     """Predict and measure every case of "test" or "val"; returns the record, written to the run.
 
-    Masks are kept in the run's folder, so an interrupted evaluation goes on where it stopped.
+    Masks are kept in the run's folder, so an interrupted evaluation goes on where it stopped. One
+    process at a time may evaluate a run.
     `root` is where the data are now, if not where the run was trained.
 
     Raises DualsegError for an unfinished run, an unknown or empty split, or unreadable data.
@@ -40,6 +42,12 @@ def evaluate(folder: str | Path, split: str = "test", root: str | None = None) -
     if split not in SPLITS:
         raise DualsegError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}.")
     run = Run.open(folder)
+    with held(run.folder):
+        remove_scraps(run.folder)
+        return _evaluate(run, split, root)
+
+
+def _evaluate(run: Run, split: str, root: str | None) -> dict[str, Any]:
     experiment = run.experiment()
     dataset = open_dataset(experiment.dataset, root or experiment.root, experiment.train.resolution)
     _require_same_data(run, dataset)
@@ -200,4 +208,5 @@ def _measure(run: Run, dataset: Dataset, cases: list[str], split: str) -> dict[s
 
 
 def _mask_path(run: Run, split: str, case_id: str) -> Path:
-    return run.folder / "predictions" / split / f"{case_id}.npz"
+    name = require_file_name(case_id, run.info_path)
+    return run.folder / "predictions" / split / f"{name}.npz"

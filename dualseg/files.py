@@ -1,15 +1,20 @@
-"""Writing files so that a crash, a kill or a full disk never leaves half of one."""
+"""Writing files so that a crash, a kill or a full disk never leaves half of one; reading safely."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import DualsegError
+
+MAX_TEXT = 32 * 2**20  # bytes; parsed they take up to thirty times as much
+_NEVER_IN_NAMES = set('/\\:*?"<>| ')
+_SCRAP = ".tmp"
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -21,7 +26,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(_SCRAP, f".{path.name}.", path.parent)
         with os.fdopen(descriptor, "wb") as file:
             write(file)
             file.flush()
@@ -45,10 +50,94 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def remove_scraps(path: Path) -> None:
-    """Remove what processes that were killed while writing `path` left beside it."""
-    for scrap in path.parent.glob(f".{path.name}.*"):
-        scrap.unlink(missing_ok=True)
+def remove_scraps(folder: Path, older_than: float = 0.0) -> None:
+    """Remove what processes that were killed while writing left in a folder and those below it.
+
+    `older_than`, in seconds, spares what another process may just be writing.
+    """
+    for scrap in folder.rglob(f".*{_SCRAP}"):
+        try:
+            if time.time() - scrap.stat().st_mtime >= older_than:
+                scrap.unlink()
+        except OSError:  # gone already, or somebody else's
+            continue
+
+
+def read_text(path: Path, limit: int = MAX_TEXT) -> str:
+    """A text file's contents; raises DualsegError if it is missing, no text, or too large."""
+    try:
+        if path.stat().st_size > limit:
+            raise DualsegError(
+                f"{path}: expected at most {limit / 1e6:.0f} MB, found "
+                f"{path.stat().st_size / 1e6:.0f}; is it the right file?"
+            )
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DualsegError(f"{path}: no such file.") from error
+    except (OSError, ValueError) as error:
+        raise DualsegError(
+            f"{path}: expected a readable text file, found something else ({error})."
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises DualsegError if there is none, or not strictly JSON."""
+    text = read_text(path)
+    try:
+        values = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise DualsegError(f"{path}: expected JSON, found something else ({error}).") from error
+    if not isinstance(values, dict):
+        raise DualsegError(f"{path}: expected a JSON object, found a {type(values).__name__}.")
+    return values
+
+
+def require_fields(values: Any, fields: dict[str, type | tuple[type, ...]], place: object) -> None:
+    """Raise DualsegError, naming the file, unless `values` has all `fields` with their types."""
+    if not isinstance(values, dict):
+        raise DualsegError(f"{place}: expected an object, found {_brief(values)}.")
+    for name, kind in fields.items():
+        if name not in values:
+            raise DualsegError(
+                f"{place}: expected the key {name!r}, found none; the file is not one that dualseg "
+                "wrote."
+            )
+        if not isinstance(values[name], kind):
+            kinds = kind if isinstance(kind, tuple) else (kind,)
+            wanted = " or ".join(k.__name__ for k in kinds)
+            raise DualsegError(
+                f"{place}: expected {name!r} to be of type {wanted}, found {_brief(values[name])}; "
+                "the file is not one that dualseg wrote."
+            )
+
+
+def require_file_name(name: Any, place: object) -> str:
+    """`name`, if it can only ever name a file or folder right where it is put, on any system.
+
+    For ids that come out of files and become paths. Raises DualsegError naming the file `place`.
+    """
+    good = (
+        isinstance(name, str)
+        and 0 < len(name.encode("utf-8", "replace")) <= 200
+        and name.isprintable()
+        and not name.startswith(".")
+        and not _NEVER_IN_NAMES & set(name)
+    )
+    if not good:
+        raise DualsegError(
+            f"{place}: expected ids that can be file names (no slash, colon or space, no dot in "
+            f"front, at most 200 bytes), found {_brief(name)}."
+        )
+    return name
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"the number {name}")
 
 
 def _umask() -> int:

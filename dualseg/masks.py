@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .errors import DualsegError
 from .files import write_atomically
+from .memory import require_memory
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ def save_masks(path: Path, saved: SavedMasks) -> None:
 def load_masks(path: Path) -> SavedMasks | None:
     """The saved masks, or None where there is no readable file (the case is predicted anew)."""
     try:
+        with zipfile.ZipFile(path) as packed:
+            require_memory([sum(part.file_size for part in packed.infolist())], 1, path)
         with np.load(path, allow_pickle=False) as file:
             masks = {
                 name.removeprefix("mask "): file[name]
@@ -43,5 +47,5 @@ def load_masks(path: Path) -> SavedMasks | None:
                 if name.startswith("mask ")
             }
             return SavedMasks(masks, str(file["stamp"]), float(file["seconds"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, MemoryError, zipfile.BadZipFile, DualsegError):
         return None

@@ -1,8 +1,15 @@
-"""The most memory that this process has held; a module of its own, as it needs no torch."""
+"""How much memory this process has held and may take; a module of its own, as it needs no torch."""
 
 from __future__ import annotations
 
+import math
+import os
 import sys
+from collections.abc import Sequence
+
+from .errors import DualsegError
+
+SHARE = 4  # a part of the machine's memory that one array from a file may take: a fourth
 
 
 def process_peak_mb() -> float:
@@ -15,3 +22,26 @@ def process_peak_mb() -> float:
         return round(psutil.Process().memory_info().peak_wset / 1e6, 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)  # bytes there, kB on Linux
+
+
+def machine_memory() -> int:
+    """Bytes of memory that this machine has."""
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    import psutil
+
+    return psutil.virtual_memory().total
+
+
+def require_memory(shape: Sequence[int], itemsize: int, place: object) -> None:
+    """Raise DualsegError if an array that a file claims to hold is too large for this machine.
+
+    To be asked before anything is allocated: a header of a few bytes can claim any size.
+    """
+    wanted, limit = math.prod(int(side) for side in shape) * itemsize, machine_memory() / SHARE
+    if wanted > limit:
+        raise DualsegError(
+            f"{place}: expected an array of at most {limit / 1e9:.1f} GB (a fourth of this "
+            f"machine's memory), found {' x '.join(map(str, shape))} values, {wanted / 1e9:.3g} "
+            "GB; is its header damaged?"
+        )

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -25,6 +26,7 @@ from .environment import pick_device
 from .errors import DualsegError
 from .files import write_atomically
 from .inference import predict_volume, require_finite
+from .memory import require_memory
 from .plotting import CasePicture, plot_cases, save
 from .recipes import Box
 from .runs import Run
@@ -72,6 +74,7 @@ def predict_nifti(
     remarks = _misplaced(images, spec)
     remarks += _remarks(scan, shape, spacing, run.info()["data"]["largest_shape"], spec)
     grid = _common_grid(shape, spacing, spec)
+    require_memory(grid, 4 * len(spec.classes), images[0])  # a wrong voxel size can ask for any
     coarse = shrink_image(resize(torch.from_numpy(prepared), grid).numpy(), experiment.train.factor)
     inside = predict_volume(method, coarse, experiment.train, grid).mean(0)
     inside = resize(require_finite(inside), shape).numpy()
@@ -133,20 +136,14 @@ def export_case(
 
 def read_nifti(path: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
     """The image, and its intensities (X, Y, Z) float32."""
-    try:
-        scan = nib.load(path)
-        intensities = np.asarray(scan.dataobj, dtype=np.float32)
-    except FileNotFoundError as error:
-        raise DualsegError(f"{path}: no such file.") from error
-    except Exception as error:  # nibabel, gzip and zlib each raise their own
-        raise DualsegError(
-            f"{path}: expected a readable NIfTI image (.nii or .nii.gz), found something else "
-            f"({error})."
-        ) from error
+    scan = _opened(path, lambda: nib.load(path))
     if not isinstance(scan, nib.Nifti1Pair):
         raise DualsegError(
             f"{path}: expected a NIfTI image (.nii or .nii.gz), found another format; convert it."
         )
+    # Before anything is read: a header of some bytes can claim any size, and gzip hides a bomb.
+    require_memory(scan.shape, max(scan.get_data_dtype().itemsize, 4), path)
+    intensities = _opened(path, lambda: np.asarray(scan.dataobj, dtype=np.float32))
     if intensities.ndim == 4 and intensities.shape[3] == 1:
         intensities = intensities[..., 0]
     if intensities.ndim != 3:
@@ -158,6 +155,18 @@ def read_nifti(path: Path) -> tuple[nib.Nifti1Image, np.ndarray]:
     if bad:
         raise DualsegError(f"{path}: expected finite intensities, found {bad} that are not.")
     return scan, intensities
+
+
+def _opened(path: Path, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except FileNotFoundError as error:
+        raise DualsegError(f"{path}: no such file.") from error
+    except Exception as error:  # nibabel, gzip and zlib each raise their own
+        raise DualsegError(
+            f"{path}: expected a readable NIfTI image (.nii or .nii.gz), found something else "
+            f"({error})."
+        ) from error
 
 
 def _read_modalities(

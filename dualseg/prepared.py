@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DualsegError
-from .files import write_atomically, write_json
+from .files import read_json, require_fields, require_file_name, write_atomically, write_json
 
 LAYOUT = 1
 MANIFEST = "manifest.json"
@@ -67,7 +66,7 @@ def write_case(
         file.create_dataset("image", data=image, compression="gzip", compression_opts=1)
         if label is not None:
             file.create_dataset("label", data=label, compression="gzip", compression_opts=1)
-    path = root / "cases" / f"{case_id}.h5"
+    path = root / "cases" / f"{require_file_name(case_id, root)}.h5"
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
     record = case_record(f"cases/{case_id}.h5", image, label, spacing) | about
     write_json(path.with_suffix(".json"), record)
@@ -93,10 +92,12 @@ def case_record(
 
 def read_case_record(root: Path, case_id: str) -> dict[str, Any] | None:
     """The record of a case that was written whole, else None."""
-    path = root / "cases" / f"{case_id}.json"
+    path = root / "cases" / f"{require_file_name(case_id, root)}.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json(path)
+        _require_record(record, path)
+        require_fields(record, {"stamp": str, "sha256": str}, path)
+    except DualsegError:
         return None
     return record if path.with_suffix(".h5").is_file() else None
 
@@ -119,30 +120,44 @@ def is_prepared(root: Path) -> bool:
 def read_manifest(root: Path) -> dict[str, Any]:
     """The manifest of a prepared folder.
 
-    Raises DualsegError where it is missing, no JSON, of another layout, or lacks an entry.
+    Raises DualsegError where it is missing, no JSON, of another layout, lacks an entry, or names
+    files outside the folder.
     """
     path = root / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.exists():
         raise DualsegError(
             f"{path}: expected the manifest of a prepared data set, found none; make it with "
             "`dualseg data prepare`."
-        ) from error
-    except (OSError, ValueError) as error:
+        )
+    manifest = read_json(path)
+    if manifest.get("layout") != LAYOUT:
         raise DualsegError(
-            f"{path}: expected JSON, found something else ({error}); run `dualseg data prepare` "
-            "again."
-        ) from error
-    if not isinstance(manifest, dict) or manifest.get("layout") != LAYOUT:
-        found = manifest.get("layout") if isinstance(manifest, dict) else type(manifest).__name__
-        raise DualsegError(
-            f"{path}: expected layout {LAYOUT}, found {found!r}; prepare the data again with this "
-            "version."
+            f"{path}: expected layout {LAYOUT}, found {manifest.get('layout')!r}; prepare the data "
+            "again with this version."
         )
     for key in ("dataset", *SPEC_FIELDS, "cases"):
         if key not in manifest:
             raise DualsegError(
                 f"{path}: expected the entry {key!r}, found none; run `dualseg data prepare` again."
             )
+    require_fields(manifest, {"dataset": str, "cases": dict}, path)
+    for case_id, record in manifest["cases"].items():
+        require_file_name(case_id, path)
+        _require_record(record, path)
     return manifest
+
+
+def _require_record(record: Any, path: Path) -> None:
+    """Raise DualsegError unless a case's record can be used, and its file lies in the folder."""
+    kinds = {"file": str, "spacing": list, "label_voxels": (dict, type(None))}
+    require_fields(record, kinds, path)
+    require_spacing(record["spacing"], path)
+    for part in record["file"].split("/"):
+        require_file_name(part, path)
+
+
+def require_spacing(spacing: Sequence[Any], place: object) -> None:
+    """Raise DualsegError unless these are three voxel sizes in mm."""
+    good = len(spacing) == 3 and all(isinstance(s, int | float) and 0 < s < 1e3 for s in spacing)
+    if not good:
+        raise DualsegError(f"{place}: expected a spacing of three sizes in mm, found {spacing!r}.")

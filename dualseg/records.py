@@ -11,14 +11,21 @@ from statistics import fmean
 from typing import Any
 
 from .errors import DualsegError
-from .files import write_atomically, write_json
+from .files import read_json, require_fields, require_file_name, write_atomically, write_json
 from .loss_config import preset_losses
 from .metrics import summarize
-from .runs import Run, read_json
+from .runs import Run
 from .specs import dataset_spec
 from .text import columns
 
 PUBLISHED = Path("figures") / "records"
+_METRICS = ("dice", "jaccard", "hd95", "asd")
+_COSTS = ("seconds", "peak_memory_mb")
+_RECORD = {
+    **{"name": str, "split": str, "config": dict, "cases": list, "empties": int},
+    **{"mean": dict, "standard_error": dict, "networks": dict},
+    "seconds": (int, float),
+}
 
 
 def build_record(
@@ -31,6 +38,8 @@ def build_record(
     mask) becomes null, because JSON has no NaN.
     """
     info = run.info()
+    require_fields(info, {"device": str, "versions": dict, "training": dict}, run.info_path)
+    require_fields(info["training"], dict.fromkeys(_COSTS, (int, float)), run.info_path)
     classes = {n.removeprefix("class "): r for n, r in results.items() if n.startswith("class ")}
     networks = {n: r for n, r in results.items() if n != "mean" and not n.startswith("class ")}
     record = {
@@ -78,8 +87,20 @@ def _statistics(cases: list[dict]) -> dict[str, Any]:
 
 
 def load_records(folder: str | Path = PUBLISHED) -> list[dict[str, Any]]:
-    """All records of a folder, by name."""
-    return [read_json(path) for path in sorted(Path(folder).glob("*.json"))]
+    """All records of a folder, by name; raises DualsegError for a file that is none."""
+    return [_read_record(path) for path in sorted(Path(folder).glob("*.json"))]
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    record = read_json(path)
+    require_fields(record, _RECORD, path)
+    require_file_name(record["name"], path)
+    require_fields(record["config"], dict.fromkeys(("dataset", "profile", "method"), str), path)
+    for part in (record, *record["networks"].values()):
+        require_fields(part, {"mean": dict, "standard_error": dict}, path)
+        for name in ("mean", "standard_error"):
+            require_fields(part[name], dict.fromkeys(_METRICS, (int, float, type(None))), path)
+    return record
 
 
 def publish(
@@ -101,7 +122,7 @@ def publish(
             f"{run.folder}: expected a {source.name}, found none; measure the run first with "
             f"`dualseg evaluate {run.folder} --split {split}`."
         )
-    record = read_json(source)
+    record = _read_record(source)
     stem = record["name"] if split == "test" else f"{record['name']}_{split}"
     path = Path(to) / f"{stem}.json"
     if path.is_file() and read_json(path)["config"] != record["config"]:

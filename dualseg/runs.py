@@ -4,6 +4,7 @@
               log.jsonl          one line a training step
               state.safetensors  while training: weights, optimiser and step, to resume from
               last.safetensors   when finished: the weights
+              run.lock           held by the process that trains or evaluates (see lock.py)
               predictions/       masks of evaluated cases
               record.json        the measured result on test cases; record_val.json on validation
               *.png              pictures of it
@@ -14,6 +15,7 @@ Checkpoints are safetensors files: loading one executes no code.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,12 @@ from torch import Tensor
 
 from .config import Experiment
 from .errors import DualsegError
-from .files import write_atomically
+from .files import read_json, read_text, require_fields, require_file_name, write_atomically
 from .methods import Method, build_method
 from .specs import DatasetSpec, dataset_spec, prepared_spec
 
 _WEIGHT, _OPTIMIZER = "weight:", "optimizer:"
+MAX_LOG = 2**30  # bytes of a log: a million steps take a third of it
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,17 @@ class Run:
         return run
 
     def info(self) -> dict[str, Any]:
-        """The contents of run.json."""
-        return read_json(self.info_path)
+        """The contents of run.json; raises DualsegError if they are not what `fit` writes."""
+        info = read_json(self.info_path)
+        require_fields(info, {"config": dict, "data": dict}, self.info_path)
+        data = {"fingerprint": str, "largest_shape": list, "split": dict}
+        require_fields(info["data"], data, self.info_path)
+        splits = dict.fromkeys(("labeled", "unlabeled", "validation", "test"), list)
+        require_fields(info["data"]["split"], splits, self.info_path)
+        for name in splits:
+            for case_id in info["data"]["split"][name]:
+                require_file_name(case_id, self.info_path)
+        return info
 
     def experiment(self) -> Experiment:
         """What the run was asked to do."""
@@ -95,6 +107,11 @@ class Run:
                 f"{self.info_path}: expected the key {error.args[0]!r}, found none; the file is "
                 "not one that `dualseg train` wrote."
             ) from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise DualsegError(
+                f"{self.info_path}: expected the settings of a run, found other types ({error}); "
+                "the file is not one that `dualseg train` wrote."
+            ) from error
 
     def spec(self) -> DatasetSpec:
         """The spec of the data that the run was trained on."""
@@ -103,11 +120,27 @@ class Run:
         return prepared_spec(spec, info["data"].get("spec", {}))
 
     def log(self) -> list[dict[str, float]]:
-        """The lines of the training log, in order; a torn last line is left out."""
+        """The lines of the training log, in order; a torn last line is left out.
+
+        Raises DualsegError for any other line that is none.
+        """
         if not self.log_path.is_file():
             return []
-        lines = self.log_path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]  # what follows the last newline is torn
+        lines = read_text(self.log_path, MAX_LOG).split("\n")
+        return [  # what follows the last newline is torn
+            self._log_line(number, line) for number, line in enumerate(lines[:-1], start=1)
+        ]
+
+    def _log_line(self, number: int, text: str) -> dict[str, float]:
+        try:
+            line = json.loads(text)
+            int(line["step"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DualsegError(
+                f"{self.log_path}: expected a line of JSON for each step, found something else in "
+                f"line {number}; put the log back, or delete it (the training goes on without)."
+            ) from error
+        return line
 
     def load_method(self, device: torch.device) -> Method:
         """The trained method in evaluation mode.
@@ -124,16 +157,6 @@ class Run:
         tensors, _ = read_checkpoint(self.weights_path)
         load_weights(method, tensors, self.weights_path)
         return method.to(device).eval()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's contents; raises DualsegError if it is missing or no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DualsegError(f"{path}: no such file.") from error
-    except ValueError as error:
-        raise DualsegError(f"{path}: expected JSON, found something else ({error}).") from error
 
 
 def write_checkpoint(
@@ -165,13 +188,26 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
     return tensors, progress
 
 
+def checked_progress(progress: dict[str, float], total: int, path: Path) -> dict[str, float]:
+    """A checkpoint's progress, if it is one within `total` steps; else raises DualsegError."""
+    for name, most in (("step", total), ("seconds", math.inf), ("peak_memory_mb", math.inf)):
+        value = progress.get(name, math.nan)
+        if not (0 <= value <= most and math.isfinite(value)) or (name == "step" and value % 1):
+            raise DualsegError(
+                f"{path}: expected a checkpoint within the run's {total} steps, found "
+                f"{name} = {value}; use the checkpoint with its own run.json."
+            )
+    return progress
+
+
 def load_weights(method: Method, tensors: dict[str, Tensor], path: Path) -> None:
     """Put a checkpoint's weights into the method, all of them or (with DualsegError) none."""
     weights = {n.removeprefix(_WEIGHT): t for n, t in tensors.items() if n.startswith(_WEIGHT)}
     expected = method.state_dict()
     for name in sorted(expected.keys() | weights.keys()):
         want, got = (
-            tuple(part[name].shape) if name in part else "none" for part in (expected, weights)
+            f"{tuple(part[name].shape)} {part[name].dtype}" if name in part else "none"
+            for part in (expected, weights)
         )
         if want != got:
             raise DualsegError(
@@ -181,17 +217,23 @@ def load_weights(method: Method, tensors: dict[str, Tensor], path: Path) -> None
     method.load_state_dict(weights)
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put a checkpoint's optimiser state back."""
+def load_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], path: Path
+) -> None:
+    """Put a checkpoint's optimiser state back; raises DualsegError for another optimiser's."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    known = {str(index) for index in range(len(parameters))}
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith(_OPTIMIZER):
-            index, name = key.removeprefix(_OPTIMIZER).split(":", 1)
+            index, _, name = key.removeprefix(_OPTIMIZER).partition(":")
+            like = parameters[int(index)] if index in known else None
+            if like is None or name != "momentum_buffer" or tensor.shape != like.shape:
+                raise DualsegError(
+                    f"{path}: holds the state of another optimiser than the run's, {key!r} of "
+                    f"shape {tuple(tensor.shape)}; use the checkpoint with its own run.json."
+                )
             # A copy in the parameter's own memory layout, as the optimiser itself would hold it:
             # what was read is a view of the file, which is to be replaced.
-            like = parameters[int(index)]
-            same = tensor.shape == like.shape
-            copy = torch.empty_like(like).copy_(tensor) if same else tensor.clone()
-            state.setdefault(int(index), {})[name] = copy
+            state.setdefault(int(index), {})[name] = torch.empty_like(like).copy_(tensor)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

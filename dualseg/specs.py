@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import DualsegError, require_one_of
-from .prepared import SPEC_FIELDS, is_prepared, read_manifest
+from .errors import DualsegError, require, require_one_of
+from .prepared import SPEC_FIELDS, is_prepared, read_manifest, require_spacing
 from .recipes import Recipe
 from .train_config import TrainConfig
 
@@ -38,6 +38,22 @@ class DatasetSpec:
     """What was done to the raw scans, where the package did it; prediction does the same."""
     terms: str = ""
     """Where the data come from, under which terms, and what to cite."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("classes", 2), ("modalities", 1)):
+            words = getattr(self, name)
+            good = isinstance(words, tuple) and all(isinstance(word, str) for word in words)
+            require(good and least <= len(words) <= 256, name, f"{least} to 256 names", words)
+        code = self.orientation
+        axes = ["LR", "PA", "SI"]
+        good = isinstance(code, str) and len(code) == 3
+        good = good and all(sum(way in axis for way in code) == 1 for axis in axes)
+        require(good, "orientation", "a code like 'RAS'", code)
+        require(isinstance(self.spacing, tuple), "spacing", "three sizes in mm", self.spacing)
+        require_spacing(self.spacing, "spacing")
+        for name in ("labeled", "validation"):
+            number = getattr(self, name)
+            require(isinstance(number, int) and number >= 0, name, "0 or more", number)
 
     @property
     def channels(self) -> int:
@@ -260,7 +276,12 @@ def prepared_spec(spec: DatasetSpec, manifest: dict[str, Any]) -> DatasetSpec:
     said = {name: manifest[name] for name in SPEC_FIELDS if name in manifest}
     said = {name: tuple(v) if isinstance(v, list) else v for name, v in said.items()}
     if said.get("recipe"):
-        said["recipe"] = Recipe.of(said["recipe"])
+        try:
+            said["recipe"] = Recipe.of(said["recipe"])
+        except TypeError as error:
+            raise DualsegError(
+                f"recipe: expected settings, found other types ({error})."
+            ) from error
     return dataclasses.replace(spec, **said)
 
 

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
+import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,32 +25,31 @@ from .datasets import Dataset, Split, open_dataset
 from .environment import describe_device, peak_memory_mb, pick_device, versions
 from .errors import DualsegError
 from .files import remove_scraps, write_atomically, write_json
+from .lock import Claim, held
 from .methods import Method, build_method
 from .networks import LEVEL_STRIDE
 from .runs import (
     Run,
+    checked_progress,
     load_optimizer,
     load_weights,
     read_checkpoint,
     write_checkpoint,
 )
 from .sampling import BatchSampler
+from .signals import Interrupted, stop_noted
 from .specs import noted
 from .train_config import Progress
-
-
-class Interrupted(KeyboardInterrupt):
-    """The training was stopped by a signal, after its checkpoint was written."""
 
 
 def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
     """Train, and leave a finished run in the folder `out`.
 
     `resume` goes on with an interrupted run of the same experiment and data; without it an existing
-    run is refused. A finished run is returned as it is.
+    run is refused, and always one that another process holds. A finished run is returned as it is.
 
     Raises DualsegError for what the user can put right, and for a loss that is not finite (naming
-    term and cases); `Interrupted` after Ctrl-C or SIGTERM, with the checkpoint written.
+    term and cases); `Interrupted` after Ctrl-C, SIGTERM or SIGUSR1, with the checkpoint written.
     """
     run = Run(Path(out))
     _check_folder(run, experiment, resume)
@@ -69,11 +65,20 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
             "for validation; use fewer labels, or the method 'supervised'."
         )
     _check_batch(experiment, method)
-    info = _describe(experiment, dataset, split, method)
-    if run.exists:
-        info = _continued(run, info)
-    write_json(run.info_path, info)
-    _Training(run, experiment, method, dataset, split, info).run_to_end()
+    with held(run.folder) as claim:
+        _check_folder(run, experiment, resume)  # again: another process may just have been here
+        if run.finished:
+            return run
+        info = _describe(experiment, dataset, split, method)
+        if run.exists:
+            info = _continued(run, info)
+        elif run.state_path.exists():
+            raise DualsegError(
+                f"{run.state_path}: expected no checkpoint where there is no run.json, found one; "
+                "put the run.json back beside it, or choose another --out."
+            )
+        write_json(run.info_path, info)
+        _Training(run, experiment, method, dataset, split, info, claim).run_to_end()
     return run
 
 
@@ -187,8 +192,9 @@ class _Training:
         dataset: Dataset,
         split: Split,
         info: dict[str, Any],
+        claim: Claim,
     ):
-        self.run, self.info = run, info
+        self.run, self.info, self.claim = run, info, claim
         self.config, self.seed = experiment.train, experiment.seed
         self.device = pick_device()
         self.method = method.to(self.device)
@@ -201,7 +207,7 @@ class _Training:
         self.step, self.seconds, self.peak_memory = 0, 0.0, 0.0
         if run.state_path.is_file():
             self._restore()
-        remove_scraps(run.state_path)
+        remove_scraps(run.folder)
         _cut_log(run, self.step)
 
     def run_to_end(self) -> None:
@@ -212,12 +218,12 @@ class _Training:
             total=total, initial=self.step, desc=f"training {self.run.folder.name}", unit="step"
         )
         late: _Step | None = None
-        with bar, self.run.log_path.open("ab", buffering=0) as log, _stop_signals() as stop:
+        with bar, self.run.log_path.open("ab", buffering=0) as log, stop_noted() as stop:
             while self.step < total:
-                if stop.is_set():
+                if stop.number is not None:
                     self._flush(late, log, bar)
-                    self.save()
-                    raise Interrupted
+                    self.save(log)
+                    raise Interrupted(stop.number)
                 this = self.train_step(Progress(self.step, total))
                 self.step += 1
                 self._flush(late, log, bar)
@@ -225,7 +231,7 @@ class _Training:
                 if self.step % self.config.checkpoint_every == 0 and self.step < total:
                     self._flush(late, log, bar)
                     late = None
-                    self.save()
+                    self.save(log)
                 bar.update()
             self._flush(late, log, bar)
         self._finish()
@@ -245,7 +251,9 @@ class _Training:
         self.method.after_step(progress)
         return _Step(progress.step + 1, rate, weights, terms, batch.ids)
 
-    def save(self) -> None:
+    def save(self, log: Any) -> None:
+        self.claim.check()
+        os.fsync(log.fileno())  # so that after a power cut the log is not behind the checkpoint
         write_checkpoint(self.run.state_path, self.method, self.optimizer, self._progress())
 
     def _progress(self) -> dict[str, float]:
@@ -268,13 +276,15 @@ class _Training:
 
     def _restore(self) -> None:
         tensors, progress = read_checkpoint(self.run.state_path)
+        progress = checked_progress(progress, self.config.iterations, self.run.state_path)
         load_weights(self.method, tensors, self.run.state_path)
-        load_optimizer(self.optimizer, tensors)
+        load_optimizer(self.optimizer, tensors, self.run.state_path)
         self.step = int(progress["step"])
         self.seconds = progress["seconds"]
         self.peak_memory = progress["peak_memory_mb"]
 
     def _finish(self) -> None:
+        self.claim.check()
         progress = self._progress()
         training = {name: round(value, 1) for name, value in progress.items()}
         write_json(self.run.info_path, {**self.info, "training": training})
@@ -290,28 +300,3 @@ def _cut_log(run: Run, step: int) -> None:
     """Drop log lines of steps after the checkpoint: they will be taken again."""
     lines = [json.dumps(line) + "\n" for line in run.log() if line["step"] <= step]
     write_atomically(run.log_path, lambda file: file.write("".join(lines).encode()))
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Turn Ctrl-C and SIGTERM into an event that the loop looks at between steps.
-
-    A second Ctrl-C stops at once, without a checkpoint. Only a main thread gets signals; elsewhere
-    the event is never set.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

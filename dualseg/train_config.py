@@ -82,6 +82,9 @@ class TrainConfig:
         ):
             value = getattr(self, name)
             require(isinstance(value, int) and value > 0, name, "a positive whole number", value)
+        # Beyond these, networks and crops fit no machine: a slip, or a damaged run.json.
+        require(self.filters <= 128, "filters", "at most 128", self.filters)
+        require(max(self.patch) <= 1024, "patch", "sides of at most 1024", self.patch)
         require(self.learning_rate > 0, "learning_rate", "a positive number", self.learning_rate)
         require(0 <= self.momentum < 1, "momentum", "a number from 0 to below 1", self.momentum)
         require(self.weight_decay >= 0, "weight_decay", "zero or more", self.weight_decay)

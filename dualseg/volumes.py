@@ -9,6 +9,7 @@ import numpy as np
 from nibabel import orientations
 
 from .errors import DualsegError
+from .memory import require_memory
 from .nifti import read_nifti
 
 NIFTI = (".nii.gz", ".nii")
@@ -96,7 +97,12 @@ def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not path.is_file():
         raise DualsegError(f"{path}: no such file.")
     try:
-        image = sitk.ReadImage(str(path))
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        # 8 bytes a voxel, the largest there are
+        require_memory([*reader.GetSize(), reader.GetNumberOfComponents()], 8, path)
+        image = reader.Execute()
     except RuntimeError as error:
         raise DualsegError(
             f"{path}: expected a readable NRRD file, found something else; get it again."

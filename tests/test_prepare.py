@@ -496,7 +496,7 @@ def test_bad_lists_are_refused(raw, name):
 
 BAD_FOLDERS = {
     "no JSON": (lambda m, r: m.write_text("{"), "manifest.json: expected JSON"),
-    "a list": (lambda m, r: m.write_text("[]"), "manifest.json: expected layout 1, found 'list'"),
+    "a list": (lambda m, r: m.write_text("[]"), "manifest.json: expected a JSON object"),
     "another layout": (lambda m, r: m.write_text('{"layout": 2}'), "expected layout 1, found 2"),
     "no entry": (lambda m, r: m.write_text('{"layout": 1}'), "expected the entry 'dataset'"),
     "no list": (lambda m, r: (r / "test.list").unlink(), "test.list: expected the list"),

@@ -1,0 +1,74 @@
+"""Asking a process to stop: Ctrl-C, SIGTERM, and SIGUSR1, with which Slurm warns before a kill."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+# Windows has no SIGUSR1.
+ASKS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+
+class Interrupted(KeyboardInterrupt):
+    """The process was asked to stop, by the signal `number`."""
+
+    def __init__(self, number: int = signal.SIGINT):
+        super().__init__()
+        self.number = number
+
+    @property
+    def status(self) -> int:
+        """The exit status that says so: Ctrl-C 130, SIGTERM 143, SIGUSR1 138 on Linux."""
+        return 128 + self.number
+
+
+@dataclass
+class Stop:
+    """Whether a signal has asked to stop, and which."""
+
+    number: int | None = None
+
+
+@contextmanager
+def stop_raised() -> Iterator[None]:
+    """Within it, SIGTERM and SIGUSR1 raise `Interrupted` at once, as Ctrl-C KeyboardInterrupt."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise Interrupted(number)
+
+    with _handled(ASKS, stop):
+        yield
+
+
+@contextmanager
+def stop_noted() -> Iterator[Stop]:
+    """Within it, Ctrl-C, SIGTERM and SIGUSR1 are only noted, for a loop to look at between steps.
+
+    A second Ctrl-C stops at once. Only a main thread gets signals; elsewhere none is ever noted.
+    """
+    stop = Stop()
+
+    def note(number: int, frame: Any) -> None:
+        if stop.number is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.number = number
+
+    with _handled([signal.SIGINT, *ASKS], note):
+        yield stop
+
+
+@contextmanager
+def _handled(numbers: list[int], handler: Callable[[int, Any], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
