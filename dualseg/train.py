@@ -56,7 +56,7 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
     term and cases); `Interrupted` after Ctrl-C or SIGTERM, with the checkpoint written.
     """
     run = Run(Path(out))
-    _check_folder(run, experiment, resume)
+    check_folder(run, experiment, resume)
     if run.finished:
         return run
     dataset = open_dataset(experiment.dataset, experiment.root, experiment.train.resolution)
@@ -77,7 +77,8 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
     return run
 
 
-def _check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
+def check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
+    """Raise DualsegError where `fit` would: another run is there, or one not to be resumed."""
     if not run.exists:
         return
     if not resume:
@@ -296,8 +297,8 @@ def _cut_log(run: Run, step: int) -> None:
 def _stop_signals() -> Iterator[threading.Event]:
     """Turn Ctrl-C and SIGTERM into an event that the loop looks at between steps.
 
-    A second Ctrl-C stops at once, without a checkpoint. Only a main thread gets signals; elsewhere
-    the event is never set.
+    A second Ctrl-C stops at once, without a checkpoint (a second SIGTERM does not: schedulers
+    repeat it). Only a main thread gets signals; elsewhere the event is never set.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -305,7 +306,7 @@ def _stop_signals() -> Iterator[threading.Event]:
         return
 
     def ask(number: int, frame: Any) -> None:
-        if stop.is_set():
+        if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.set()
 
