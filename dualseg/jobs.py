@@ -1,7 +1,7 @@
 """Calls as jobs of their own, through submitit: processes here, or jobs of a Slurm cluster.
 
-How many run at a time, how they are stopped, what became of them. What a job does, and what it leaves
-behind to go on from, is its call's affair.
+How many run at a time, how they are stopped, what became of them. What a job does, and what it
+leaves behind to go on from, is its call's affair.
 """
 
 from __future__ import annotations
