@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import cloudpickle
@@ -230,6 +231,45 @@ def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(la_root, tmp_pa
     for line in ("partition=long", "gpus-per-node=1", "time=120", "cpus-per-task=1", "requeue"):
         assert f"#SBATCH --{line}\n" in script
     assert "export OMP_NUM_THREADS=1" in script
+
+
+@unix
+def test_workers_share_the_cores_and_take_the_gpus_in_turn(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(jobs, "_devices", lambda: ["3", "5"])
+    monkeypatch.setattr(jobs, "_cores", lambda: 8)
+    calls = {str(i): partial(write_environment, tmp_path / str(i)) for i in range(2)}
+    assert jobs.run_jobs(calls, Place(workers=2), tmp_path / "jobs") == {}
+    found = sorted((tmp_path / name).read_text() for name in calls)
+    assert found == ["4 threads, GPU 3", "4 threads, GPU 5"]
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def write_environment(path: Path) -> None:
+    names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+    path.write_text("{} threads, GPU {}".format(*(os.environ[name] for name in names)))
+
+
+@unix
+def test_notebooks_run_as_jobs_over_values_of_a_parameter(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dualseg.notebooks.run_notebook", write_parameters)
+    folder = Path(__file__).parent.parent / "notebooks"
+    words = ["notebooks", "run", "02", "--folder", folder, "--out", tmp_path, "--workers", 2]
+    words += ["-p", "profile", "smoke", "--over", "seed", 4, 5]
+    status, shown, error = run(capsys, list(map(str, words)))
+    assert status == 1 and "1 of 2 notebooks failed" in error
+    (kept,) = tmp_path.glob("seed_*/02_*.ipynb")
+    assert kept.parent.name == "seed_4"
+    assert json.loads(kept.read_text()) == {"profile": "smoke", "seed": "4"}
+    assert re.search(rf"_seed_4: see {re.escape(str(kept))}", shown)
+    assert re.search(r"_seed_5: failed: cell 3 failed\. /.*_log\.out", shown)
+
+
+def write_parameters(path, given, out):
+    if given["seed"] == "5":
+        raise DualsegError("cell 3 failed.")
+    out.mkdir()
+    (out / path.name).write_text(json.dumps(given))
 
 
 def names(**changes) -> list[str]:
