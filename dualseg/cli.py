@@ -11,6 +11,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 from tyro.extras import SubcommandApp
 
 from . import cli_data, cli_notebooks, cli_records
+from .cli_sweep import sweep
 from .config import Experiment
 from .errors import DualsegError
 from .signals import Interrupted, stop_raised
@@ -298,7 +299,7 @@ GROUPS = {
 
 def _app(argv: Sequence[str]) -> SubcommandApp:
     app = SubcommandApp()
-    for command in (info, demo, _train_with_defaults(argv), evaluate, predict):
+    for command in (info, demo, _train_with_defaults(argv), evaluate, predict, sweep):
         app.command(command)
     for command in (explain, gradients, networks, paper):
         app.command(command)

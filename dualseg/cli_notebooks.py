@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from .errors import DualsegError
+from .errors import DualsegError, require
+from .jobs import Place
 from .text import columns
 
 Names = Positional[tuple[str, ...]]
 Given = Annotated[UseAppendAction[tuple[tuple[str, str], ...]], arg(name="p", aliases=["-p"])]
+Over = UseAppendAction[tuple[tuple[str, ...], ...]]
 FOLDER = Path("notebooks")
 
 
@@ -34,29 +39,61 @@ def notebooks_run(
     names: Names = (),
     profile: str | None = None,
     parameters: Given = (),
+    over: Over = (),
     out: Path = Path("runs/notebooks"),
     folder: Path = FOLDER,
+    place: Place = Place(),  # noqa: B008 (frozen)
 ) -> None:
     """Run notebooks with other parameters; the executed copies stand in another folder.
 
     Example: dualseg notebooks run 02 --profile smoke -p seed 3
 
+    With --workers or --cluster slurm, they run as jobs, several at a time.
+
     Args:
         names: Numbers like 02; all notebooks without.
         profile: The parameter `profile`: "smoke", "lesson" or "full".
         parameters: A parameter's name and value; may be given several times.
+        over: A parameter's name and values, as `--over seed 0 1 2`: a run with each of them, in
+            OUT/seed_0 and so on; may be given several times.
         out: Folder of the executed copies.
         folder: Folder of the notebooks.
+        place: Where the notebooks run.
     """
     from .notebooks import given_parameters, notebook_paths, read_notebook, run_notebook
 
     given = dict(parameters) | ({} if profile is None else {"profile": profile})
-    paths = notebook_paths(folder, names)
-    for path in paths:  # before the first of them takes its time
-        given_parameters(read_notebook(path), path.name, given)
-    for path in paths:
-        run = run_notebook(path, given, out, progress=True)
-        print(f"{path.name}: {run.cells} code cells in {run.seconds:.0f} s; see {run.path}")
+    runs = {}
+    for path, (values, part) in product(notebook_paths(folder, names), _variants(over)):
+        given_parameters(read_notebook(path), path.name, given | values)  # before any takes time
+        runs[f"{path.stem}_{part}".rstrip("_")] = (path, given | values, out / part)
+    if place == Place():
+        for path, values, target in runs.values():
+            run = run_notebook(path, values, target, progress=True)
+            print(f"{path.name}: {run.cells} code cells in {run.seconds:.0f} s; see {run.path}")
+        return
+    from .jobs import run_jobs
+
+    calls = {name: partial(run_notebook, *run) for name, run in runs.items()}
+    failed = run_jobs(calls, place, out / "jobs")
+    for name, (path, _, target) in runs.items():
+        why = failed.get(name)
+        print(
+            f"{name}: {f'failed: {why.reason} {why.log}' if why else f'see {target / path.name}'}"
+        )
+    if failed:
+        raise DualsegError(f"{len(failed)} of {len(runs)} notebooks failed.")
+
+
+def _variants(over: Over) -> list[tuple[dict[str, str], str]]:
+    """Every combination of the values, and the name of its folder ("" without any)."""
+    for name, *values in over:
+        require(bool(values), f"--over {name}", "a name and values", "no value")
+    choices = [[(name, value) for value in values] for name, *values in over]
+    return [
+        (dict(chosen), re.sub(r"[^\w.-]+", "-", "_".join(f"{n}_{v}" for n, v in chosen)))
+        for chosen in product(*choices)
+    ]
 
 
 def notebooks_record(names: Positional[tuple[str, ...]], folder: Path = FOLDER) -> None:

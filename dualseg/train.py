@@ -52,7 +52,7 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
     term and cases); `Interrupted` after Ctrl-C, SIGTERM or SIGUSR1, with the checkpoint written.
     """
     run = Run(Path(out))
-    _check_folder(run, experiment, resume)
+    check_folder(run, experiment, resume)
     if run.finished:
         return run
     dataset = open_dataset(experiment.dataset, experiment.root, experiment.train.resolution)
@@ -82,7 +82,8 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
     return run
 
 
-def _check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
+def check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
+    """Raise DualsegError where `fit` would: another run is there, or one not to be resumed."""
     if not run.exists:
         return
     if not resume:

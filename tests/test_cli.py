@@ -55,6 +55,7 @@ def run(capsys, *words) -> tuple[int, str, str]:
         "train",
         "evaluate",
         "predict",
+        "sweep",
         "explain",
         "gradients",
         "networks",

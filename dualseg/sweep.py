@@ -1,0 +1,228 @@
+"""Many runs of one question: which they are, what of them is missing, and what came out."""
+
+from __future__ import annotations
+
+import ast
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from .config import Experiment
+from .errors import DualsegError, require, require_one_of
+from .evaluate import evaluate
+from .jobs import Failure, Place, run_jobs
+from .methods import METHODS
+from .records import losses_of, shown
+from .runs import Run, read_json
+from .specs import SPECS
+from .text import columns
+from .train import check_folder, fit
+
+NAMED = ("dataset", "root", "method", "preset", "profile", "labeled", "seed")
+"""What an option of its own says, and the name of a run's folder shows."""
+TRAINING_PART = 0.8
+"""Of a run's time, roughly, for the estimate; the rest is its evaluation."""
+RETRY_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a sweep."""
+
+    data: str
+    """The data set as the sweep names it: two prepared folders are two."""
+    experiment: Experiment
+    run: Run
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.run.folder.name
+
+    @property
+    def finished(self) -> bool:
+        """Trained and measured."""
+        return self.run.finished and self.run.record_path().is_file()
+
+    @property
+    def group(self) -> tuple[str, str, str, int]:
+        """Data set, method, preset, labels: what the runs of several seeds have in common."""
+        experiment = self.experiment
+        return self.data, experiment.method, preset_of(experiment), experiment.labeled
+
+    def progress(self) -> tuple[float, str]:
+        """Which part of it is done (0 to 1), and what is being done or is next."""
+        if self.finished:
+            return 1.0, "finished"
+        if self.run.finished:
+            return TRAINING_PART, "trained, to be measured"
+        done, total = steps_done(self.run), self.experiment.train.iterations
+        if not self.run.exists:
+            return 0.0, "to be trained"
+        return TRAINING_PART * min(done / total, 1.0), f"step {done}/{total}"
+
+
+def preset_of(experiment: Experiment) -> str:
+    """The preset where the method has one, else nothing."""
+    return experiment.preset if losses_of(experiment.flat()) else ""
+
+
+def steps_done(run: Run) -> int:
+    """The last step in the log of a run, which may be long, and is being written."""
+    if not run.log_path.is_file():
+        return 0
+    with run.log_path.open("rb") as file:
+        file.seek(max(0, run.log_path.stat().st_size - 8192))
+        whole = file.read().split(b"\n")[:-1]  # what follows the last newline is torn
+    return json.loads(whole[-1])["step"] if whole else 0
+
+
+def plan(
+    out: Path,
+    datasets: Sequence[str],
+    methods: Sequence[str],
+    presets: Sequence[str],
+    labeled: Sequence[int],
+    seeds: Sequence[int],
+    profile: str,
+    settings: Sequence[str] = (),
+) -> list[Member]:
+    """The runs of a sweep, each once: a method without presets is not repeated for each of them.
+
+    `datasets` are names, NAME=FOLDER, or folders that `dualseg data prepare` made; `settings` are
+    texts like "iterations=200". Without `labeled`, each data set's usual number.
+
+    Raises DualsegError for what does not exist, and where the folder of a run holds another one.
+    """
+    for name, values in (("dataset", datasets), ("methods", methods), ("seeds", seeds)):
+        require(bool(values), name, "at least one", tuple(values))
+    for method in methods:
+        require_one_of("methods", method, METHODS)
+    members: dict[str, Member] = {}
+    for dataset, labels, method, preset, seed in product(
+        datasets, labeled or (None,), methods, presets, seeds
+    ):
+        name, root = _data(dataset)
+        changes = {"method": method, "seed": seed, "root": root}
+        changes |= {} if labels is None else {"labeled": labels}
+        experiment = Experiment.default(name, profile, preset, **changes)
+        if not preset_of(experiment):  # else the same run would differ in a word without meaning
+            experiment = Experiment.default(name, profile, **changes)
+        experiment = experiment.replace(**_settings(settings, experiment))
+        data = name if name in SPECS else Path(name).resolve().name
+        member = _member(out, data, experiment)
+        if member.name in members and members[member.name] != member:
+            raise DualsegError(
+                f"dataset: expected names that differ, found two data sets named {data!r}; rename "
+                "a folder."
+            )
+        members[member.name] = member
+    for member in members.values():
+        check_folder(member.run, member.experiment, resume=True)
+    return list(members.values())
+
+
+def _member(out: Path, data: str, experiment: Experiment) -> Member:
+    parts = [data, experiment.method, preset_of(experiment), f"{experiment.labeled}labels"]
+    parts += [experiment.profile, f"seed{experiment.seed}"]
+    return Member(data, experiment, Run(out / "_".join(part for part in parts if part)))
+
+
+def _data(given: str) -> tuple[str, str | None]:
+    name, _, root = given.partition("=")
+    return (name, root) if name in SPECS and root else (given, None)
+
+
+def _settings(given: Iterable[str], usual: Experiment) -> dict[str, Any]:
+    known = {name: value for name, value in usual.flat().items() if name not in NAMED}
+    found = {}
+    for word in given:
+        name, _, text = word.partition("=")
+        if name not in known or not text:
+            raise DualsegError(
+                f"--set: expected NAME=VALUE with one of {', '.join(known)}, found {word!r}."
+            )
+        found[name] = _as_type_of(known[name], name, text)
+    return found
+
+
+def _as_type_of(usual: Any, name: str, text: str) -> Any:
+    if isinstance(usual, str):
+        return text
+    try:
+        value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(usual, float) and type(value) is int:
+        value = float(value)
+    wanted = f"a value like {usual!r}".replace(" ", "") if isinstance(usual, tuple) else None
+    require(type(value) is type(usual), f"--set {name}", wanted or f"one like {usual!r}", text)
+    return value
+
+
+def train_and_measure(experiment: Experiment, folder: Path) -> None:
+    """What is missing of a run: the rest of its training, its record.
+
+    Where another process is at it (an earlier sweep's, whose parent was killed), this waits.
+    """
+    while True:
+        try:
+            run = fit(experiment, folder, resume=True)
+            if not run.record_path().is_file():
+                evaluate(run.folder, root=experiment.root)
+            return
+        except DualsegError as error:
+            if "in use" not in str(error):
+                raise
+            print(f"waiting: {error}", flush=True)
+            time.sleep(RETRY_SECONDS)
+
+
+def run_sweep(members: Sequence[Member], place: Place, folder: Path) -> dict[str, Failure]:
+    """Do what is missing, as jobs whose output is in `folder`; returns what failed, by name."""
+    missing = {member.name: member for member in members if not member.finished}
+    calls = {
+        name: partial(train_and_measure, member.experiment, member.run.folder)
+        for name, member in missing.items()
+    }
+    return run_jobs(calls, place, folder, lambda name: missing[name].progress())
+
+
+def records_of(members: Iterable[Member]) -> list[dict[str, Any]]:
+    """The records of the finished runs, in order."""
+    return [read_json(member.run.record_path()) for member in members if member.finished]
+
+
+MEASURES = {"Dice %": "dice", "Jaccard %": "jaccard", "95HD voxel": "hd95", "ASD voxel": "asd"}
+
+
+def over_seeds(members: Iterable[Member]) -> str:
+    """A line for each group of finished runs: mean and sample standard deviation over seeds.
+
+    A distance that some seeds do not have (all their predictions are empty) is over the others, and
+    says over how many.
+    """
+    groups: dict[tuple, list[dict[str, Any]]] = {}
+    for member in members:
+        if member.finished:
+            groups.setdefault(member.group, []).append(read_json(member.run.record_path()))
+    rows = [["data", "method", "preset", "labels", "n seeds", *MEASURES]]
+    for group, records in groups.items():
+        cells = [_spread([r["mean"][key] for r in records]) for key in MEASURES.values()]
+        rows.append([*map(str, group), str(len(records)), *cells])
+    return columns(rows)
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    there = [value for value in values if value is not None]
+    if not there:
+        return "none"
+    spread = f" ± {shown(stdev(there), 2)}" if len(there) > 1 else ""
+    few = f" (n = {len(there)})" if len(there) < len(values) else ""
+    return shown(fmean(there), 2) + spread + few

@@ -1,0 +1,378 @@
+"""Sweeps: which runs; as jobs here and on a pretended Slurm cluster; stopped, killed, restarted."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import cloudpickle
+import h5py
+import numpy as np
+import pytest
+from conftest import TRAIN
+from fake_slurm import install
+
+from dualseg import cli, jobs
+from dualseg import sweep as sweeping
+from dualseg.config import Experiment
+from dualseg.errors import DualsegError
+from dualseg.jobs import Place
+from dualseg.runs import Run
+from dualseg.sweep import over_seeds, plan, steps_done
+
+unix = pytest.mark.skipif(sys.platform == "win32", reason="submitit starts no jobs on Windows")
+TRAIN_AND_MEASURE = sweeping.train_and_measure
+SMALL = ["patch=16,16,16", "stride=8,8,8", "filters=2", "resolution=half", "validation=2"]
+
+
+def command(root: Path, out: Path, *words: str, steps: int = 6) -> list[str]:
+    base = ["sweep", "--out", out, "--dataset", f"la={root}", "--profile", "smoke"]
+    base += ["--labeled", 2, "--set", *SMALL, f"iterations={steps}", "checkpoint_every=1000"]
+    return [*map(str, base), *map(str, words)]
+
+
+def run(capsys, words) -> tuple[int, str, str]:
+    status = cli.main(words)
+    out = capsys.readouterr()
+    return status, out.out, out.err
+
+
+@pytest.fixture(autouse=True)
+def _quick_jobs(monkeypatch):
+    """One thread, and no pictures: they take longer than these trainings."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(sweeping, "train_and_measure", without_pictures)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # jobs cannot import this file
+    yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def without_pictures(experiment, folder, do=TRAIN_AND_MEASURE):
+    from dualseg import evaluate
+
+    evaluate.draw = lambda *_: None
+    do(experiment, folder)
+
+
+@contextmanager
+def in_a_process(words: list[str], output: Path):
+    """The command in a process of its own that leads a process group, with all its children."""
+    process = os.fork()
+    if process == 0:
+        os.setsid()
+        file = os.open(output, os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+        status = 70
+        try:
+            status = cli.main(words)
+        finally:
+            os._exit(status)
+    try:
+        yield process
+    finally:
+        try:
+            os.killpg(process, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+def until(condition, seconds: float = 60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def hashes(folder: Path) -> dict[str, tuple[str, int]]:
+    """SHA-256 and time of everything in the folder of a run."""
+    return {
+        str(p.relative_to(folder)): (
+            hashlib.sha256(p.read_bytes()).hexdigest(),
+            p.stat().st_mtime_ns,
+        )
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+@unix
+def test_killed_sweep_goes_on_with_what_is_missing(la_root, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "sweep"
+    words = command(la_root, out, "--seeds", 0, 1, 2, "--presets", "paper", "--workers", 2)
+    members = [
+        Run(out / f"la_{what}_2labels_smoke_seed{seed}")
+        for what in ("supervised", "dual_paper")
+        for seed in (0, 1, 2)
+    ]
+    with in_a_process(words, tmp_path / "output") as process:
+        until(lambda: sum(m.record_path().is_file() for m in members) >= 2)
+        until(lambda: any(m.exists and not m.finished for m in members))
+        os.killpg(process, signal.SIGKILL)  # parent, submitit's processes and the jobs
+        os.waitpid(process, 0)
+    before = {m.folder.name: hashes(m.folder) for m in members if m.record_path().is_file()}
+    assert 2 <= len(before) < 6
+
+    status, shown, _ = run(capsys, [*words, "--dry-run"])
+    assert status == 0
+    assert len(re.findall(r"seed\d +finished", shown)) == len(before)
+    assert f"6 runs, {len(before)} finished, {6 - len(before)} to do." in shown
+
+    status, shown, _ = run(capsys, words)
+    assert status == 0
+    for member in members:
+        assert member.finished and steps_done(member) == 6
+        assert [line["step"] for line in member.log()] == [1, 2, 3, 4, 5, 6]
+        if member.folder.name in before:
+            kept = hashes(member.folder)
+            changed = {n for n, seen in before[member.folder.name].items() if kept[n] != seen}
+            assert changed == set()
+    started = {path.parent.name: path for path in (out / "jobs").glob("*/*_log.out")}
+    assert set(started) == {m.folder.name for m in members}
+    check_table(shown, members)
+
+    status, shown_again, progress = run(capsys, words)
+    assert (status, shown_again) == (0, shown)
+    assert "failed" not in progress
+
+    status, _, error = run(capsys, command(la_root, out, "--seeds", 0, steps=7))
+    assert status == 1 and "was started with iterations = 6, now asked for 7" in error
+
+    # Beside a run that is done, one that is refused and one that hits a bug.
+    monkeypatch.setattr(sweeping, "train_and_measure", failing)
+    words = command(la_root, out, "--seeds", 0, 7, 8, "--methods", "supervised", "--workers", 2)
+    status, shown, error = run(capsys, words)
+    assert status == 1
+    assert "2 of 3 runs failed" in error
+    assert "la_supervised_2labels_smoke_seed7: its scans are torn.\n" in error
+    assert "la_supervised_2labels_smoke_seed8: ZeroDivisionError: division by zero\n" in error
+    logs = [Path(path) for path in re.findall(r"^ +(/.*_log.out)$", error, re.MULTILINE)]
+    assert ["Traceback" in path.read_text() for path in logs] == [True, True]
+    assert "la_supervised_2labels_smoke_seed0" in shown and "seed7" not in shown
+
+
+def failing(experiment, folder):
+    if experiment.seed == 7:
+        raise DualsegError("its scans are torn.")
+    1 / 0  # noqa: B018
+
+
+def check_table(shown: str, members: list[Run]) -> None:
+    """The lines over seeds are what NumPy makes of the cases in the records."""
+    for method, preset in (("supervised", ""), ("dual", "paper")):
+        records = [json.loads(m.record_path().read_text()) for m in members]
+        records = [r for r in records if r["config"]["method"] == method]
+        dices = np.array([np.mean([case["dice"] for case in r["cases"]]) for r in records])
+        assert dices.shape == (3,)
+        wanted = f"{dices.mean():.2f} ± {dices.std(ddof=1):.2f}"
+        line = next(x for x in shown.splitlines() if re.match(rf"la +{method} +{preset} *2 +3 ", x))
+        assert wanted in line
+
+
+@unix
+def test_ctrl_c_stops_the_jobs_with_a_checkpoint(la_root, tmp_path):
+    out = tmp_path / "sweep"
+    words = command(la_root, out, "--seeds", 0, "--methods", "supervised", steps=5000)
+    member = Run(out / "la_supervised_2labels_smoke_seed0")
+    with in_a_process(words, tmp_path / "output") as process:
+        until(lambda: steps_done(member) >= 2)
+        os.killpg(process, signal.SIGINT)  # what a terminal does
+        _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert "the same command goes on" in (tmp_path / "output").read_text()
+    assert member.state_path.is_file() and not member.finished
+    (log,) = (out / "jobs").glob("*/*_log.out")
+    controller = int(log.name.split("_")[0])
+    with pytest.raises(ProcessLookupError):
+        os.kill(controller, 0)
+    reached = steps_done(member)
+    time.sleep(0.3)
+    assert steps_done(member) == reached < 5000
+
+
+@unix
+def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(la_root, tmp_path, monkeypatch):
+    from submitit import SlurmJob
+
+    install(tmp_path / "bin")
+    (tmp_path / "cluster").mkdir()
+    monkeypatch.setenv("FAKE_SLURM", str(tmp_path / "cluster"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    out = tmp_path / "sweep"
+    words = command(la_root, out, "--seeds", 0, "--methods", "supervised", steps=60)
+    words += ["--cluster", "slurm", "--partition", "long", "--gpus", "1", "--hours", "2"]
+    words += ["--cpus", "1"]
+    member = Run(out / "la_supervised_2labels_smoke_seed0")
+    folder = out / "jobs" / member.folder.name
+    with in_a_process(words, tmp_path / "output") as process:
+        until(lambda: steps_done(member) >= 2)
+        os.kill(process, signal.SIGKILL)  # the login session is gone, the job is not
+        os.waitpid(process, 0)
+    with in_a_process(words, tmp_path / "output2") as process:
+        SlurmJob(folder, "100")._interrupt(timeout=False)  # SIGTERM, then SIGUSR2
+        _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert member.finished and member.record_path().is_file()
+    assert [line["step"] for line in member.log()] == list(range(1, 61))
+    assert len(list(folder.glob("*_submitted.pkl"))) == 1  # not submitted a second time
+    log = (folder / "100_0_log.out").read_text()
+    assert "Requeued job 100" in log
+    # Its bar starts where the first left off: no checkpoint was due, so it is the signal's.
+    second = log.split("Requeued job 100")[1]
+    assert int(re.search(r"\| (\d+)/60 \[", second)[1]) >= 2
+    script = (tmp_path / "cluster" / "100.script").read_text()
+    for line in ("partition=long", "gpus-per-node=1", "time=120", "cpus-per-task=1", "requeue"):
+        assert f"#SBATCH --{line}\n" in script
+    assert "export OMP_NUM_THREADS=1" in script
+
+
+@unix
+def test_workers_share_the_cores_and_take_the_gpus_in_turn(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(jobs, "_devices", lambda: ["3", "5"])
+    monkeypatch.setattr(jobs, "_cores", lambda: 8)
+    calls = {str(i): partial(write_environment, tmp_path / str(i)) for i in range(2)}
+    assert jobs.run_jobs(calls, Place(workers=2), tmp_path / "jobs") == {}
+    found = sorted((tmp_path / name).read_text() for name in calls)
+    assert found == ["4 threads, GPU 3", "4 threads, GPU 5"]
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def write_environment(path: Path) -> None:
+    names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+    path.write_text("{} threads, GPU {}".format(*(os.environ[name] for name in names)))
+
+
+@unix
+def test_notebooks_run_as_jobs_over_values_of_a_parameter(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dualseg.notebooks.run_notebook", write_parameters)
+    folder = Path(__file__).parent.parent / "notebooks"
+    words = ["notebooks", "run", "02", "--folder", folder, "--out", tmp_path, "--workers", 2]
+    words += ["-p", "profile", "smoke", "--over", "seed", 4, 5]
+    status, shown, error = run(capsys, list(map(str, words)))
+    assert status == 1 and "1 of 2 notebooks failed" in error
+    (kept,) = tmp_path.glob("seed_*/02_*.ipynb")
+    assert kept.parent.name == "seed_4"
+    assert json.loads(kept.read_text()) == {"profile": "smoke", "seed": "4"}
+    assert re.search(rf"_seed_4: see {re.escape(str(kept))}", shown)
+    assert re.search(r"_seed_5: failed: cell 3 failed\. /.*_log\.out", shown)
+
+
+def write_parameters(path, given, out):
+    if given["seed"] == "5":
+        raise DualsegError("cell 3 failed.")
+    out.mkdir()
+    (out / path.name).write_text(json.dumps(given))
+
+
+def names(**changes) -> list[str]:
+    given = {"datasets": ["phantom"], "methods": ["supervised", "dual"], "labeled": [4]}
+    given |= {"presets": ["paper", "improved"], "seeds": [0], "profile": "smoke"}
+    return [member.name for member in plan(Path("runs"), **(given | changes))]
+
+
+def test_plan_has_each_run_once():
+    assert names() == [
+        "phantom_supervised_4labels_smoke_seed0",
+        "phantom_dual_paper_4labels_smoke_seed0",
+        "phantom_dual_improved_4labels_smoke_seed0",
+    ]
+    assert len(names(seeds=[0, 1, 1, 2], labeled=[4, 8])) == 3 * 2 * 3
+    assert names(labeled=[], datasets=["la=/data"], methods=["supervised"]) == [
+        "la_supervised_8labels_smoke_seed0"
+    ]
+
+
+def test_settings_are_read_as_what_they_are():
+    settings = ["patch=8,8,8", "stride=8,8,8", "learning_rate=1", "flips=true", "schedule=step"]
+    members = plan(
+        Path("runs"), ["phantom"], ["dual"], ["paper"], [4], [3], "smoke", [*settings, "gamma=90"]
+    )
+    wanted = {"patch": (8, 8, 8), "stride": (8, 8, 8), "learning_rate": 1.0, "flips": True}
+    wanted |= {"schedule": "step", "gamma": 90.0}
+    wanted = Experiment.default("phantom", "smoke", "paper", labeled=4, seed=3, **wanted)
+    assert [member.experiment for member in members] == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"methods": ["mt"]}, "methods: expected one of dual, supervised"),
+        ({"presets": ["best"]}, "preset: expected one of"),
+        ({"datasets": ["nowhere"]}, "dataset: expected one of"),
+        ({"seeds": []}, "seeds: expected at least one"),
+        ({"labeled": [0]}, "labeled: expected a whole number of at least 1"),
+        ({"settings": ["seed=3"]}, "--set: expected NAME=VALUE with one of"),
+        ({"settings": ["iterations"]}, "--set: expected NAME=VALUE"),
+        ({"settings": ["iterations=2.5"]}, "--set iterations: expected one like 6, found '2.5'"),
+        ({"settings": ["flips=maybe"]}, "--set flips: expected one like False"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_starts(changes, words):
+    with pytest.raises(DualsegError, match=re.escape(words)):
+        names(**changes)
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ({"cluster": "pbs"}, "cluster: expected one of local, slurm"),
+        ({"workers": 0}, "workers: expected at least 1"),
+        ({"hours": 0.0}, "hours: expected at least 0.1"),
+        ({"cluster": "slurm"}, "expected the Slurm commands sbatch and srun"),
+    ],
+)
+def test_bad_places_are_refused(monkeypatch, place, words):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(DualsegError, match=words):
+        Place(**place)
+
+
+def test_without_submitit_a_sentence_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(DualsegError, match="pip install -c constraints.txt -e"):
+        jobs._require_submitit()
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(DualsegError, match="WSL"):
+        jobs.run_jobs({}, Place(), tmp_path)
+
+
+def test_a_run_that_another_process_is_at_is_waited_for(small, tmp_path, monkeypatch):
+    tries = []
+
+    def busy(experiment, folder, resume):
+        tries.append(folder)
+        if len(tries) < 3:
+            raise DualsegError(f"{folder}: is in use by another process.")
+        raise DualsegError("then something else")
+
+    monkeypatch.setattr(sweeping, "fit", busy)
+    monkeypatch.setattr(sweeping, "RETRY_SECONDS", 0)
+    with pytest.raises(DualsegError, match="something else"):
+        TRAIN_AND_MEASURE(small, tmp_path)
+    assert len(tries) == 3
+
+
+def test_a_loss_that_is_not_finite_is_a_failure_with_its_sentence(small, tmp_path, la_root):
+    with h5py.File(la_root / TRAIN[0] / "mri_norm2.h5", "r+") as file:
+        file["image"][...] = np.nan
+    with pytest.raises(DualsegError) as failure:
+        TRAIN_AND_MEASURE(small, tmp_path / "run")
+    assert TRAIN[0] in str(failure.value)
+
+
+def test_spread_over_seeds():
+    assert sweeping._spread([70.0, 74.0]) == "72.00 ± 2.83"
+    assert sweeping._spread([70.0]) == "70.00"
+    assert sweeping._spread([None, 3.0, 5.0]) == "4.00 ± 1.41 (n = 2)"
+    assert sweeping._spread([None]) == "none"
+    assert over_seeds([]).split() == ["data", "method", "preset", "labels", "n", "seeds"] + [
+        word for name in sweeping.MEASURES for word in name.split()
+    ]
