@@ -14,6 +14,7 @@ from . import cli_data, cli_notebooks, cli_records
 from .config import Experiment
 from .errors import DualsegError
 from .text import columns
+from .watch import watch
 
 DESCRIPTION = (
     "Dual-network semi-supervised 3D medical image segmentation. Not for clinical use. "
@@ -296,7 +297,7 @@ GROUPS = {
 
 def _app(argv: Sequence[str]) -> SubcommandApp:
     app = SubcommandApp()
-    for command in (info, demo, _train_with_defaults(argv), evaluate, predict):
+    for command in (info, demo, _train_with_defaults(argv), watch, evaluate, predict):
         app.command(command)
     for command in (explain, gradients, networks, paper):
         app.command(command)

@@ -14,7 +14,8 @@ from .errors import DualsegError
 from .files import write_atomically, write_json
 from .loss_config import preset_losses
 from .metrics import summarize
-from .runs import Run, read_json
+from .run_folder import read_json
+from .runs import Run
 from .specs import dataset_spec
 from .text import columns
 
@@ -56,12 +57,13 @@ def build_record(
 def curves(log: Sequence[dict[str, Any]], points: int = 50) -> list[dict[str, float | None]]:
     """A training log thinned to at most so many points: means over equal stretches of steps.
 
-    "step" is the last of its stretch; a value that was never there in a stretch is None.
+    "step" is the last of its stretch; a value that was never there in a stretch is None. "seconds"
+    are left out: all of them are in the record.
     """
     edges = [round(i * len(log) / points) for i in range(points + 1)]
     stretches = [log[a:b] for a, b in pairwise(edges) if b > a]
     return [
-        {name: _mean(line[name] for line in stretch) for name in stretch[0]}
+        {name: _mean(line[name] for line in stretch) for name in stretch[0] if name != "seconds"}
         | {"step": stretch[-1]["step"]}
         for stretch in stretches
     ]

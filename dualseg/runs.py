@@ -1,22 +1,12 @@
-"""A run's folder: what it was asked to do, how far it came, and what it learned.
+"""A run that can be loaded: what it was asked to do, and its checkpoints.
 
-    runs/NAME/run.json           config, data, versions, device, training (written first, kept true)
-              log.jsonl          one line a training step
-              state.safetensors  while training: weights, optimiser and step, to resume from
-              last.safetensors   when finished: the weights
-              predictions/       masks of evaluated cases
-              record.json        the measured result on test cases; record_val.json on validation
-              *.png              pictures of it
-
-Checkpoints are safetensors files: loading one executes no code.
+Its folder is described in `run_folder`. Checkpoints are safetensors files: loading one executes no
+code.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,64 +17,14 @@ from .config import Experiment
 from .errors import DualsegError
 from .files import write_atomically
 from .methods import Method, build_method
+from .run_folder import RunFolder
 from .specs import DatasetSpec, dataset_spec, prepared_spec
 
 _WEIGHT, _OPTIMIZER = "weight:", "optimizer:"
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run on disk."""
-
-    folder: Path
-
-    @property
-    def info_path(self) -> Path:
-        return self.folder / "run.json"
-
-    @property
-    def log_path(self) -> Path:
-        return self.folder / "log.jsonl"
-
-    @property
-    def state_path(self) -> Path:
-        return self.folder / "state.safetensors"
-
-    @property
-    def weights_path(self) -> Path:
-        return self.folder / "last.safetensors"
-
-    def record_path(self, split: str = "test") -> Path:
-        """Where the result on a split is written."""
-        return self.folder / ("record.json" if split == "test" else f"record_{split}.json")
-
-    def pictures(self, split: str = "test") -> list[Path]:
-        """Where the pictures of a split are written: cases, surfaces, curves."""
-        suffix = "" if split == "test" else f"_{split}"
-        return [self.folder / f"{name}{suffix}.png" for name in ("cases", "surfaces", "curves")]
-
-    @property
-    def exists(self) -> bool:
-        return self.info_path.is_file()
-
-    @property
-    def finished(self) -> bool:
-        return self.weights_path.is_file()
-
-    @classmethod
-    def open(cls, folder: str | Path) -> Run:
-        """An existing run; raises DualsegError where there is none."""
-        run = cls(Path(folder))
-        if not run.exists:
-            raise DualsegError(
-                f"{run.folder}: expected the folder of a run (with run.json), found none; check "
-                "the path (`dualseg train --out` makes such folders)."
-            )
-        return run
-
-    def info(self) -> dict[str, Any]:
-        """The contents of run.json."""
-        return read_json(self.info_path)
+class Run(RunFolder):
+    """A run on disk: its folder, and what was trained there."""
 
     def experiment(self) -> Experiment:
         """What the run was asked to do."""
@@ -102,13 +42,6 @@ class Run:
         spec = dataset_spec(info["config"]["dataset"])
         return prepared_spec(spec, info["data"].get("spec", {}))
 
-    def log(self) -> list[dict[str, float]]:
-        """The lines of the training log, in order; a torn last line is left out."""
-        if not self.log_path.is_file():
-            return []
-        lines = self.log_path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]  # what follows the last newline is torn
-
     def load_method(self, device: torch.device) -> Method:
         """The trained method in evaluation mode.
 
@@ -124,16 +57,6 @@ class Run:
         tensors, _ = read_checkpoint(self.weights_path)
         load_weights(method, tensors, self.weights_path)
         return method.to(device).eval()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's contents; raises DualsegError if it is missing or no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DualsegError(f"{path}: no such file.") from error
-    except ValueError as error:
-        raise DualsegError(f"{path}: expected JSON, found something else ({error}).") from error
 
 
 def write_checkpoint(

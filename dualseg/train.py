@@ -158,6 +158,7 @@ class _Step:
     weights: dict[str, float]
     terms: dict[str, Tensor]
     ids: tuple[str, ...]
+    seconds: float  # of training so far
 
     def read(self) -> dict[str, float | None]:
         """The log line. Raises DualsegError where a term is not finite."""
@@ -173,7 +174,8 @@ class _Step:
                     "last checkpoint is from before this step."
                 )
         total = sum(weight * terms[name] for name, weight in self.weights.items())
-        return {"step": self.number, "learning_rate": self.learning_rate, "loss": total, **terms}
+        when = {"step": self.number, "seconds": round(self.seconds, 3)}
+        return {**when, "learning_rate": self.learning_rate, "loss": total, **terms}
 
 
 class _Training:
@@ -243,7 +245,8 @@ class _Training:
         sum(weight * terms[name] for name, weight in weights.items()).backward()
         self.optimizer.step()
         self.method.after_step(progress)
-        return _Step(progress.step + 1, rate, weights, terms, batch.ids)
+        seconds = time.perf_counter() - self.started
+        return _Step(progress.step + 1, rate, weights, terms, batch.ids, seconds)
 
     def save(self) -> None:
         write_checkpoint(self.run.state_path, self.method, self.optimizer, self._progress())
