@@ -5,10 +5,8 @@ The training knows nothing of this: the files are written from its log, as far a
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections import deque
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import DualsegError
@@ -25,14 +23,17 @@ except ImportError as error:
         '`python -m pip install -c constraints.txt -e ".[tensorboard]"`.'
     ) from error
 
-OURS = "events.out.tfevents.{}.dualseg"  # TensorBoard reads the files of a folder by name
+FILE = "events.out.tfevents.dualseg"  # TensorBoard looks for "tfevents" in the name
+START = SessionLog(status=SessionLog.START)  # "forget the points from this step on"
 
 
 class Mirror:
     """Event files of runs in a folder of their own: FOLDER/NAME for the run NAME.
 
-    A run's file is written anew when it is seen first, and when its log was cut or its result has
-    changed; else it only grows. So a restart doubles no point.
+    A run has one file, which only grows, since a TensorBoard may be reading it. At a restart it is
+    compared with log and record: what it holds is not written again. Where it holds something else
+    (a resume has cut the log, the run was measured anew), all points are written once more after
+    an event that makes readers forget the old ones.
     """
 
     def __init__(self, folder: str | Path):
@@ -42,13 +43,12 @@ class Mirror:
     def update(self, runs: dict[str, RunFolder]) -> None:
         """Write what is new in each run; damaged runs are left out.
 
-        Raises DualsegError if the event files would lie in the folder of a run.
+        Raises DualsegError if the event files would lie in the folder of a run, or cannot be written.
         """
         for name, run in runs.items():
             if name not in self._runs:
                 self._runs[name] = _MirroredRun(run, self._target(name))
-            with contextlib.suppress(DualsegError):  # the table says what is wrong with a run
-                self._runs[name].update()
+            self._runs[name].update()
 
     def _target(self, name: str) -> Path:
         target = self.folder / name
@@ -65,69 +65,117 @@ class _MirroredRun:
     """One run and its event file."""
 
     def __init__(self, run: RunFolder, target: Path):
-        self.run, self.target = run, target
-        self._begin()
-
-    def _begin(self) -> None:
-        self.file: Path | None = None
-        self.reader = LogReader(self.run.log_path)
+        self.run, self.file = run, target / FILE
+        self.reader = LogReader(run.log_path)
+        self.start = 0.0  # wall time of step 0
         self.recent: deque[LogLine] = deque(maxlen=WINDOW)
-        self.result: float | None = None  # when the record that was written was made
+        self.written: _Result | None = None
 
     def update(self) -> None:
         """Write what is new: log lines, and at last the means over the test cases."""
-        record = self.run.record_path()
-        made = record.stat().st_mtime if record.is_file() else None
-        if self.result not in (None, made):
-            self._begin()
-        lines, anew = self.reader.read()
-        if anew and self.file:
-            self._begin()
-            lines, _ = self.reader.read()
-        if lines and not self.file:
-            self._new_file(lines[-1])
-        events = list(self._events(lines))
-        if made and self.recent and self.result is None:
-            means = read_json(record)["mean"]
-            events.append(_event(made, self.recent[-1]["step"], "test", means))
-            self.result = made
-        if events:
-            self._write(events)
+        result = _result(self.run)
+        if self.written not in (None, result):
+            self.reader = LogReader(self.run.log_path)
+        try:
+            lines, anew = self.reader.read()
+        except (DualsegError, OSError):  # the table says what is wrong with the run
+            return
+        if not anew:
+            self._append(self._points(lines, result))
+        elif lines:
+            self.start, held, end = _held(self.file)
+            points = self._all_points(lines, result)
+            if not held or points[: len(held)] != held:
+                # As if the last line had been written when the log was last changed, and the
+                # training had never paused.
+                changed = self.run.log_path.stat().st_mtime
+                self.start, held = changed - lines[-1].get("seconds", 0.0), []
+                start = Event(wall_time=self.start, step=0, session_log=START).SerializeToString()
+                points = [start, *self._all_points(lines, result)]
+            self._append(points[len(held) :], end)
 
-    def _new_file(self, last: LogLine) -> None:
-        """A file without points, in place of the old one."""
-        # As if the last line were of the moment when the log was last changed, and the training
-        # had never paused.
-        self.start = self.run.log_path.stat().st_mtime - last.get("seconds", 0.0)
-        for old in self.target.glob(OURS.format("*")):
-            with contextlib.suppress(PermissionError):  # Windows, while TensorBoard reads it
-                old.unlink()
-        self.target.mkdir(parents=True, exist_ok=True)
-        self.file = self.target / OURS.format(f"{time.time():.6f}")  # after the old one by name
-        # "START" tells a TensorBoard that is running to forget the old points.
-        restart = SessionLog(status=SessionLog.START)
-        first = Event(wall_time=self.start, file_version="brain.Event:2")
-        self._write([first, Event(wall_time=self.start, step=0, session_log=restart)])
+    def _all_points(self, lines: list[LogLine], result: _Result | None) -> list[bytes]:
+        self.recent.clear()
+        self.written = None
+        return self._points(lines, result)
 
-    def _events(self, lines: list[LogLine]) -> Iterator[Event]:
+    def _points(self, lines: list[LogLine], result: _Result | None) -> list[bytes]:
+        """An event for each line, and one for the result if there is none yet."""
+        events = []
         for line in lines:
             self.recent.append(line)
-            rate = {"steps_per_second": recent_rate(self.recent)}
             values = {name: v for name, v in line.items() if name not in ("step", "seconds")}
+            values["steps_per_second"] = recent_rate(self.recent)
             moment = self.start + line.get("seconds", 0.0)
-            yield _event(moment, line["step"], "train", values | rate)
+            events.append(_event(moment, line["step"], "train", values))
+        if result and self.recent and not self.written:
+            events.append(_event(result.made, self.recent[-1]["step"], "test", result.means))
+            self.written = result
+        return events
 
-    def _write(self, events: list[Event]) -> None:
-        with self.file.open("ab") as file:  # not kept open: there may be hundreds of runs
-            writer = RecordWriter(file)
-            for event in events:
-                writer.write(event.SerializeToString())
+    def _append(self, events: list[bytes], end: int | None = None) -> None:
+        """Write events at the end of the file, or after its byte `end`."""
+        if not events:
+            return
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("ab") as file:  # not kept open: there may be hundreds of runs
+                if end is not None:
+                    file.truncate(end)
+                writer = RecordWriter(file)
+                if not file.tell():
+                    writer.write(Event(file_version="brain.Event:2").SerializeToString())
+                for event in events:
+                    writer.write(event)
+        except OSError as error:
+            raise DualsegError(
+                f"{self.file}: could not be written ({error.strerror or error}); free some space "
+                "or choose another --tensorboard."
+            ) from error
 
 
-def _event(moment: float, step: int, group: str, values: dict[str, float | None]) -> Event:
+@dataclass(frozen=True)
+class _Result:
+    """What record.json says, and when it was made."""
+
+    made: float
+    means: dict[str, float | None]
+
+
+def _result(run: RunFolder) -> _Result | None:
+    """None where there is no record yet, or a damaged one (the table says so)."""
+    path = run.record_path()
+    try:
+        return _Result(path.stat().st_mtime, dict(read_json(path)["mean"]))
+    except (OSError, DualsegError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _held(file: Path) -> tuple[float, list[bytes], int]:
+    """What an event file holds since its last start: wall time of that start, and the events.
+
+    At last the length of the file without a torn end, which a killed process may leave.
+    """
+    content = file.read_bytes() if file.is_file() else b""
+    start, events, end = 0.0, [], 0
+    while end + 12 <= len(content):  # a record: length (8 bytes), its checksum (4), data, checksum
+        data = end + 12
+        after = data + int.from_bytes(content[end : end + 8], "little") + 4
+        if after > len(content):
+            break
+        events.append(content[data : after - 4])
+        event = Event.FromString(events[-1])
+        if event.HasField("session_log"):
+            start, events = event.wall_time, []
+        end = after
+    return start, events, end
+
+
+def _event(moment: float, step: int, group: str, values: dict[str, float | None]) -> bytes:
     summary = [
         Summary.Value(tag=f"{group}/{name}", simple_value=value)
         for name, value in values.items()
         if value is not None
     ]
-    return Event(wall_time=moment, step=step, summary=Summary(value=summary))
+    event = Event(wall_time=moment, step=step, summary=Summary(value=summary))
+    return event.SerializeToString()

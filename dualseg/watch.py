@@ -93,8 +93,8 @@ def table(
         lines = _rows(shown[:count], now, width, terms, marks)
     counts = Counter(status.state for status in found)
     parts = [f"{counts[state]} {state}" for state in STATES if counts[state]] or ["no runs yet"]
-    part = f" ({count} of {len(found)} shown)" if count < len(found) else ""
-    lines.append(f"{_clock(now, seconds=True)}: {', '.join(parts)}{part}")
+    part = f"{count} of {len(found)} shown; " if count < len(found) else ""
+    lines.append(f"{_clock(now, seconds=True)}: {part}{', '.join(parts)}")
     return [line[:width].rstrip() for line in lines]
 
 
@@ -112,9 +112,15 @@ def _rows(found: Sequence[Status], now: float, width: int, terms: bool, marks: s
         pairs = [[_shortened(row[0], max(width - rest, 12), marks), *row[1:]] for row in pairs]
         lines, shown, height = columns(pairs).split("\n"), [], 2
     for k, status in enumerate(found):
-        shown += lines[height * k : height * (k + 1)]
+        shown += [line for line in lines[height * k : height * (k + 1)] if line]
         below = status.problem or (_terms(status) if terms else "")
-        shown += textwrap.wrap(below, width, initial_indent="    ", subsequent_indent="    ")
+        shown += textwrap.wrap(
+            below,
+            width,
+            initial_indent="    ",
+            subsequent_indent="    ",
+            break_on_hyphens=False,
+        )
     return shown
 
 
