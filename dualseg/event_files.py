@@ -43,7 +43,7 @@ class Mirror:
     def update(self, runs: dict[str, RunFolder]) -> None:
         """Write what is new in each run; damaged runs are left out.
 
-        Raises DualsegError if the event files would lie in the folder of a run, or cannot be written.
+        Raises DualsegError if event files would lie in a run's folder, or cannot be written.
         """
         for name, run in runs.items():
             if name not in self._runs:

@@ -240,12 +240,12 @@ def test_no_line_is_wider_than_the_terminal(runs, width):
 def test_low_terminal_shows_the_runs_at_work_first(runs):
     found = WatchedFolder(runs).refresh(NOW)
     for height in range(4, 20):
-        shown = table(found, NOW, 79, height=height)
+        shown = table(found, NOW, 99, height=height)
         assert len(shown) <= height
         assert "training" in shown[0] or "shown" not in shown[-1]
         assert "1 evaluated" in shown[-1]
-    assert "1 of 6 shown;" in table(found, NOW, 79, height=4)[-1]
-    assert "shown" not in table(found, NOW, 79, height=40)[-1]
+    assert "1 of 6 shown;" in table(found, NOW, 99, height=4)[-1]
+    assert "shown" not in table(found, NOW, 99, height=40)[-1]
 
 
 def test_words_for_times_and_bars():
