@@ -66,7 +66,7 @@ def watch(
                 break
             time.sleep(every)
     except KeyboardInterrupt:  # the usual way to end it
-        pass
+        print()  # after the ^C that a terminal shows
     if notebook:
         _show_losses(runs)
 
