@@ -92,7 +92,7 @@ def test_resumed_after_a_crash_bit_identical(small, tmp_path, monkeypatch, crash
     logs = whole.log(), Run(tmp_path / "cut").log()
     for log in logs:
         seconds = [line.pop("seconds") for line in log]
-        assert 0 < seconds[0] and seconds == sorted(set(seconds))
+        assert seconds[0] > 0 and seconds == sorted(set(seconds))
     assert logs[0] == logs[1]
 
 
