@@ -81,6 +81,25 @@ def plot_curves(log: Sequence[dict], terms: Sequence[str], smooth: int | None = 
     return figure
 
 
+def plot_losses(logs: dict[str, Sequence[dict]]) -> Figure:
+    """The total loss of several runs over their steps, each a moving average of its log.
+
+    Raises ValueError for no runs or an empty log.
+    """
+    if not logs or not all(logs.values()):
+        raise ValueError("plot_losses needs at least one log, each with a line, found none.")
+    look = styles(logs)
+    figure = Figure(figsize=(WIDTH, 4 + 0.2 * len(logs)), layout="constrained")
+    axis = figure.subplots()
+    for name, log in logs.items():
+        steps, values = _series(log, "loss")
+        axis.plot(steps, moving_average(values, len(log) // 30 | 1), label=name, **look[name])
+    axis.set(xlabel="training step", ylabel="loss (no unit)")
+    axis.grid(alpha=0.4)
+    figure.legend(loc="outside lower left", ncols=2, handlelength=4)
+    return figure
+
+
 def plot_comparison(records: Sequence[dict]) -> Figure:
     """Dice and 95HD of every test case, run by run, with each run's mean and standard error.
 

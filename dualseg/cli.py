@@ -16,6 +16,7 @@ from .config import Experiment
 from .errors import DualsegError
 from .signals import Interrupted, stop_raised
 from .text import columns
+from .watch import watch
 
 DESCRIPTION = (
     "Dual-network semi-supervised 3D medical image segmentation. Not for clinical use. "
@@ -299,7 +300,7 @@ GROUPS = {
 
 def _app(argv: Sequence[str]) -> SubcommandApp:
     app = SubcommandApp()
-    for command in (info, demo, _train_with_defaults(argv), evaluate, predict, sweep):
+    for command in (info, demo, _train_with_defaults(argv), watch, evaluate, predict, sweep):
         app.command(command)
     for command in (explain, gradients, networks, paper):
         app.command(command)

@@ -40,7 +40,7 @@ def show(figure: Figure, *, name: str, alt: str, caption: str) -> None:
     for what, text in (("alt", alt), ("caption", caption)):
         if not text.strip():
             raise ValueError(f"{what} of figure {name} must say what the figure shows, is empty.")
-    display(Image(data=_png(figure), format="png", alt=alt))
+    display(Image(data=png(figure), format="png", alt=alt))
     print(f"Figure {match[1]}-{match[2]}. {caption}")
     folder = os.environ.get("DUALSEG_FIGURES")
     if folder:
@@ -105,7 +105,7 @@ def _slider(
     def redraw(value: Any) -> None:
         figure = Figure(figsize=(size[0] * 1.3, size[1] * 1.3), layout="constrained")
         _draw(draw, figure, label, value)
-        display(Image(data=_png(figure), format="png", alt=f"{alt} Here {label} = {value}."))
+        display(Image(data=png(figure), format="png", alt=f"{alt} Here {label} = {value}."))
 
     whole = {"description_width": "initial"}  # else a long label is cut
     slider = SelectionSlider(options=values, value=start, description=label, style=whole)
@@ -117,7 +117,7 @@ def _draw(draw: Callable, figure: Figure | SubFigure, label: str, value: Any) ->
     figure.suptitle(f"{label} = {value}", fontsize=11)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
     """The figure 960 pixels wide (a narrow one less) in 256 colours: tens of kilobytes."""
     width = figure.get_figwidth()
     drawn, packed = io.BytesIO(), io.BytesIO()

@@ -24,6 +24,7 @@ from .masks import SavedMasks, load_masks, save_masks
 from .metrics import compare_masks
 from .plotting import CasePicture, plot_cases, plot_surfaces, save
 from .records import build_record, losses_of, shown
+from .run_folder import NO_TERMS
 from .runs import Run
 from .specs import noted
 
@@ -131,7 +132,7 @@ def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list
         return paths[:2]
     # A measurement may never have had anything to measure.
     terms = [name for name in log[0] if any(line[name] is not None for line in log)]
-    terms = [name for name in terms if name not in ("step", "learning_rate")]
+    terms = [name for name in terms if name not in NO_TERMS]
     save(
         plot_curves(log, terms),
         paths[2],

@@ -65,12 +65,13 @@ def build_record(
 def curves(log: Sequence[dict[str, Any]], points: int = 50) -> list[dict[str, float | None]]:
     """A training log thinned to at most so many points: means over equal stretches of steps.
 
-    "step" is the last of its stretch; a value that was never there in a stretch is None.
+    "step" is the last of its stretch; a value that was never there in a stretch is None. "seconds"
+    are left out: all of them are in the record.
     """
     edges = [round(i * len(log) / points) for i in range(points + 1)]
     stretches = [log[a:b] for a, b in pairwise(edges) if b > a]
     return [
-        {name: _mean(line[name] for line in stretch) for name in stretch[0]}
+        {name: _mean(line[name] for line in stretch) for name in stretch[0] if name != "seconds"}
         | {"step": stretch[-1]["step"]}
         for stretch in stretches
     ]

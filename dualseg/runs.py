@@ -1,24 +1,13 @@
-"""A run's folder: what it was asked to do, how far it came, and what it learned.
+"""A run that can be loaded: what it was asked to do, and its checkpoints.
 
-    runs/NAME/run.json           config, data, versions, device, training (written first, kept true)
-              log.jsonl          one line a training step
-              state.safetensors  while training: weights, optimiser and step, to resume from
-              last.safetensors   when finished: the weights
-              run.lock           held by the process that trains or evaluates (see lock.py)
-              predictions/       masks of evaluated cases
-              record.json        the measured result on test cases; record_val.json on validation
-              *.png              pictures of it
-
-Checkpoints are safetensors files: loading one executes no code.
+Its folder is described in `run_folder`. Checkpoints are safetensors files: loading one executes no
+code.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,76 +16,16 @@ from torch import Tensor
 
 from .config import Experiment
 from .errors import DualsegError
-from .files import read_json, read_text, require_fields, require_file_name, write_atomically
+from .files import write_atomically
 from .methods import Method, build_method
+from .run_folder import RunFolder
 from .specs import DatasetSpec, dataset_spec, prepared_spec
 
 _WEIGHT, _OPTIMIZER = "weight:", "optimizer:"
-MAX_LOG = 2**30  # bytes of a log: a million steps take a third of it
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run on disk."""
-
-    folder: Path
-
-    @property
-    def info_path(self) -> Path:
-        return self.folder / "run.json"
-
-    @property
-    def log_path(self) -> Path:
-        return self.folder / "log.jsonl"
-
-    @property
-    def state_path(self) -> Path:
-        return self.folder / "state.safetensors"
-
-    @property
-    def weights_path(self) -> Path:
-        return self.folder / "last.safetensors"
-
-    def record_path(self, split: str = "test") -> Path:
-        """Where the result on a split is written."""
-        return self.folder / ("record.json" if split == "test" else f"record_{split}.json")
-
-    def pictures(self, split: str = "test") -> list[Path]:
-        """Where the pictures of a split are written: cases, surfaces, curves."""
-        suffix = "" if split == "test" else f"_{split}"
-        return [self.folder / f"{name}{suffix}.png" for name in ("cases", "surfaces", "curves")]
-
-    @property
-    def exists(self) -> bool:
-        return self.info_path.is_file()
-
-    @property
-    def finished(self) -> bool:
-        return self.weights_path.is_file()
-
-    @classmethod
-    def open(cls, folder: str | Path) -> Run:
-        """An existing run; raises DualsegError where there is none."""
-        run = cls(Path(folder))
-        if not run.exists:
-            raise DualsegError(
-                f"{run.folder}: expected the folder of a run (with run.json), found none; check "
-                "the path (`dualseg train --out` makes such folders)."
-            )
-        return run
-
-    def info(self) -> dict[str, Any]:
-        """The contents of run.json; raises DualsegError if they are not what `fit` writes."""
-        info = read_json(self.info_path)
-        require_fields(info, {"config": dict, "data": dict}, self.info_path)
-        data = {"fingerprint": str, "largest_shape": list, "split": dict}
-        require_fields(info["data"], data, self.info_path)
-        splits = dict.fromkeys(("labeled", "unlabeled", "validation", "test"), list)
-        require_fields(info["data"]["split"], splits, self.info_path)
-        for name in splits:
-            for case_id in info["data"]["split"][name]:
-                require_file_name(case_id, self.info_path)
-        return info
+class Run(RunFolder):
+    """A run on disk: its folder, and what was trained there."""
 
     def experiment(self) -> Experiment:
         """What the run was asked to do."""
@@ -118,29 +47,6 @@ class Run:
         info = self.info()
         spec = dataset_spec(info["config"]["dataset"])
         return prepared_spec(spec, info["data"].get("spec", {}))
-
-    def log(self) -> list[dict[str, float]]:
-        """The lines of the training log, in order; a torn last line is left out.
-
-        Raises DualsegError for any other line that is none.
-        """
-        if not self.log_path.is_file():
-            return []
-        lines = read_text(self.log_path, MAX_LOG).split("\n")
-        return [  # what follows the last newline is torn
-            self._log_line(number, line) for number, line in enumerate(lines[:-1], start=1)
-        ]
-
-    def _log_line(self, number: int, text: str) -> dict[str, float]:
-        try:
-            line = json.loads(text)
-            int(line["step"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DualsegError(
-                f"{self.log_path}: expected a line of JSON for each step, found something else in "
-                f"line {number}; put the log back, or delete it (the training goes on without)."
-            ) from error
-        return line
 
     def load_method(self, device: torch.device) -> Method:
         """The trained method in evaluation mode.

@@ -66,7 +66,7 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
         )
     _check_batch(experiment, method)
     with held(run.folder) as claim:
-        _check_folder(run, experiment, resume)  # again: another process may just have been here
+        check_folder(run, experiment, resume)  # again: another process may just have been here
         if run.finished:
             return run
         info = _describe(experiment, dataset, split, method)
@@ -164,6 +164,7 @@ class _Step:
     weights: dict[str, float]
     terms: dict[str, Tensor]
     ids: tuple[str, ...]
+    seconds: float  # of training so far
 
     def read(self) -> dict[str, float | None]:
         """The log line. Raises DualsegError where a term is not finite."""
@@ -179,7 +180,8 @@ class _Step:
                     "last checkpoint is from before this step."
                 )
         total = sum(weight * terms[name] for name, weight in self.weights.items())
-        return {"step": self.number, "learning_rate": self.learning_rate, "loss": total, **terms}
+        when = {"step": self.number, "seconds": round(self.seconds, 3)}
+        return {**when, "learning_rate": self.learning_rate, "loss": total, **terms}
 
 
 class _Training:
@@ -250,7 +252,8 @@ class _Training:
         sum(weight * terms[name] for name, weight in weights.items()).backward()
         self.optimizer.step()
         self.method.after_step(progress)
-        return _Step(progress.step + 1, rate, weights, terms, batch.ids)
+        seconds = time.perf_counter() - self.started
+        return _Step(progress.step + 1, rate, weights, terms, batch.ids, seconds)
 
     def save(self, log: Any) -> None:
         self.claim.check()
