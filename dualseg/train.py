@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from tqdm import tqdm
 
 from .config import Experiment
 from .datasets import Dataset, Split, open_dataset
+from .distributed import Team, joined
 from .environment import describe_device, peak_memory_mb, pick_device, versions
 from .errors import DualsegError
 from .files import remove_scraps, write_atomically, write_json
@@ -55,9 +58,14 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
     Raises DualsegError for what the user can put right, and for a loss that is not finite (naming
     term and cases); `Interrupted` after Ctrl-C or SIGTERM, with the checkpoint written.
     """
-    run = Run(Path(out))
+    with joined() as team:
+        return _fit(experiment, Run(Path(out)), resume, team)
+
+
+def _fit(experiment: Experiment, run: Run, resume: bool, team: Team) -> Run:
     _check_folder(run, experiment, resume)
     if run.finished:
+        team.meet()
         return run
     dataset = open_dataset(experiment.dataset, experiment.root, experiment.train.resolution)
     split = dataset.split(experiment.labeled, experiment.validation)
@@ -68,12 +76,13 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
             f"{len(dataset.train)} with {experiment.labeled} labeled and {experiment.validation} "
             "for validation; use fewer labels, or the method 'supervised'."
         )
-    _check_batch(experiment, method)
-    info = _describe(experiment, dataset, split, method)
+    _check_batch(experiment, method, team)
+    info = _describe(experiment, dataset, split, method) | {"processes": team.size}
     if run.exists:
         info = _continued(run, info)
-    write_json(run.info_path, info)
-    _Training(run, experiment, method, dataset, split, info).run_to_end()
+    team.meet()
+    team.once(write_json, run.info_path, info)
+    _Training(run, experiment, method, dataset, split, info, team).run_to_end()
     return run
 
 
@@ -101,14 +110,16 @@ def _check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
         )
 
 
-def _check_batch(experiment: Experiment, method: Method) -> None:
+def _check_batch(experiment: Experiment, method: Method, team: Team) -> None:
     config = experiment.train
-    samples = config.labeled_batch + method.uses_unlabeled * config.unlabeled_batch
+    samples = team.share("labeled_batch", config.labeled_batch)
+    if method.uses_unlabeled:
+        samples += team.share("unlabeled_batch", config.unlabeled_batch)
     if samples == 1 and all(side <= LEVEL_STRIDE for side in config.patch):
         raise DualsegError(
             f"patch: expected a side above {LEVEL_STRIDE} for a batch of one sample, found "
             f"{config.patch}: the deepest level would hold one value a channel, and batch "
-            "normalisation needs two; use a larger patch or --labeled-batch 2."
+            f"normalisation needs two; use a larger patch or --labeled-batch {2 * team.size}."
         )
 
 
@@ -120,9 +131,10 @@ def _continued(run: Run, info: dict[str, Any]) -> dict[str, Any]:
             f"{run.folder}: the data have changed since this run was started (other fingerprint); "
             "restore them, or start a new run in another --out."
         )
-    here = {name: info[name] for name in ("device", "versions", "precision")}
+    here = {name: info[name] for name in ("device", "versions", "precision", "processes")}
     sessions = before.get("sessions", [])
-    if here != (sessions[-1] if sessions else {name: before[name] for name in here}):
+    last = {"processes": 1} | (sessions[-1] if sessions else before)  # not noted in older runs
+    if any(last[name] != value for name, value in here.items()):
         sessions = [*sessions, here]
     return {**before, "sessions": sessions} if sessions else before
 
@@ -159,19 +171,22 @@ class _Step:
     terms: dict[str, Tensor]
     ids: tuple[str, ...]
 
-    def read(self) -> dict[str, float | None]:
-        """The log line. Raises DualsegError where a term is not finite."""
-        values = torch.stack([t.detach() for t in self.terms.values()]).tolist()
-        terms: dict[str, float | None] = dict(zip(self.terms, values, strict=True))
-        for name, value in terms.items():
-            if not math.isfinite(value) and name not in self.weights:
-                terms[name] = None  # a measurement without anything to measure; JSON has no NaN
-            elif not math.isfinite(value):
+    def read(self, team: Team) -> dict[str, float | None]:
+        """The log line, means over the ranks. Raises DualsegError where a term is not finite."""
+        own = torch.stack([t.detach() for t in self.terms.values()]).tolist()
+        values, ids = zip(*team.gather((own, self.ids)), strict=True)
+        terms: dict[str, float | None] = {}
+        for name, *found in zip(self.terms, *values, strict=True):
+            finite = [value for value in found if math.isfinite(value)]
+            if name in self.weights and len(finite) < len(found):
+                rank = next(rank for rank, value in enumerate(found) if not math.isfinite(value))
                 raise DualsegError(
-                    f"step {self.number}: the loss term {name!r} is {value} for the cases "
-                    f"{', '.join(self.ids)}; look at these volumes, or lower --learning-rate. The "
+                    f"step {self.number}: the loss term {name!r} is {found[rank]} for the cases "
+                    f"{', '.join(ids[rank])}; look at these volumes, or lower --learning-rate. The "
                     "last checkpoint is from before this step."
                 )
+            # None: a measurement without anything to measure; JSON has no NaN.
+            terms[name] = sum(finite) / len(finite) if finite else None
         total = sum(weight * terms[name] for name, weight in self.weights.items())
         return {"step": self.number, "learning_rate": self.learning_rate, "loss": total, **terms}
 
@@ -187,34 +202,37 @@ class _Training:
         dataset: Dataset,
         split: Split,
         info: dict[str, Any],
+        team: Team,
     ):
-        self.run, self.info = run, info
+        self.run, self.info, self.team = run, info, team
         self.config, self.seed = experiment.train, experiment.seed
         self.device = pick_device()
         self.method = method.to(self.device)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         self.optimizer = method.optimizer(self.config)
+        ranks = (team.rank, team.size)
         self.sampler = BatchSampler(
-            dataset, split, self.config, experiment.seed, method.uses_unlabeled
+            dataset, split, self.config, experiment.seed, method.uses_unlabeled, ranks
         )
         self.step, self.seconds, self.peak_memory = 0, 0.0, 0.0
         if run.state_path.is_file():
             self._restore()
-        remove_scraps(run.state_path)
-        _cut_log(run, self.step)
+        self.loss = team.loss_of(self.method)
+        team.once(remove_scraps, run.state_path)
+        team.once(_cut_log, run, self.step)
 
     def run_to_end(self) -> None:
         total = self.config.iterations
         self.method.train()
         self.started = time.perf_counter() - self.seconds
-        bar = tqdm(
-            total=total, initial=self.step, desc=f"training {self.run.folder.name}", unit="step"
-        )
+        name, silent = f"training {self.run.folder.name}", not self.team.leads
+        bar = tqdm(total=total, initial=self.step, desc=name, unit="step", disable=silent)
         late: _Step | None = None
-        with bar, self.run.log_path.open("ab", buffering=0) as log, _stop_signals() as stop:
+        path = os.devnull if silent else self.run.log_path
+        with bar, open(path, "ab", buffering=0) as log, _stop_signals() as stop:
             while self.step < total:
-                if stop.is_set():
+                if self.team.any(stop.is_set()):
                     self._flush(late, log, bar)
                     self.save()
                     raise Interrupted
@@ -228,16 +246,16 @@ class _Training:
                     self.save()
                 bar.update()
             self._flush(late, log, bar)
-        self._finish()
+        self.team.once(self._finish)
 
     def train_step(self, progress: Progress) -> _Step:
         """One optimiser step; returns its terms without waiting for them."""
         rate = self.config.learning_rate_at(progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        torch.manual_seed(_step_seed(self.seed, progress.step))  # dropout
+        torch.manual_seed(_step_seed(self.seed, progress.step, self.team.rank))  # dropout
         batch = self.sampler.batch(progress.step).to(self.device)
-        terms = self.method.loss(batch, progress)
+        terms = self.loss(batch, progress)
         weights = self.method.weights(progress)
         self.optimizer.zero_grad()
         sum(weight * terms[name] for name, weight in weights.items()).backward()
@@ -246,7 +264,8 @@ class _Training:
         return _Step(progress.step + 1, rate, weights, terms, batch.ids)
 
     def save(self) -> None:
-        write_checkpoint(self.run.state_path, self.method, self.optimizer, self._progress())
+        state = self.run.state_path, self.method, self.optimizer, self._progress()
+        self.team.once(write_checkpoint, *state)
 
     def _progress(self) -> dict[str, float]:
         self.peak_memory = max(self.peak_memory, peak_memory_mb(self.device))
@@ -256,14 +275,15 @@ class _Training:
     def _flush(self, late: _Step | None, log: Any, bar: tqdm) -> None:
         if late is None:
             return
-        line = late.read()
-        try:
-            log.write(f"{json.dumps(line)}\n".encode())
-        except OSError as error:
-            raise DualsegError(
-                f"{self.run.log_path}: could not be written ({error.strerror or error}); the last "
-                "checkpoint is unchanged. Free some space, then go on with --resume."
-            ) from error
+        with self.team.together():
+            line = late.read(self.team)
+            try:
+                log.write(f"{json.dumps(line)}\n".encode())
+            except OSError as error:
+                raise DualsegError(
+                    f"{self.run.log_path}: could not be written ({error.strerror or error}); the "
+                    "last checkpoint is unchanged. Free some space, then go on with --resume."
+                ) from error
         bar.set_postfix(loss=f"{line['loss']:.3f}", refresh=False)
 
     def _restore(self) -> None:
@@ -282,8 +302,9 @@ class _Training:
         self.run.state_path.unlink(missing_ok=True)
 
 
-def _step_seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    source = [seed, step, rank] if rank else [seed, step]  # rank 0 as a single process
+    return int(np.random.SeedSequence(source).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _cut_log(run: Run, step: int) -> None:
@@ -315,3 +336,10 @@ def _stop_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    from .cli import main  # here, because the command line imports this module
+
+    with joined():
+        sys.exit(main(["train", *sys.argv[1:]]))
