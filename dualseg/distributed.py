@@ -7,6 +7,7 @@ the ranks. Rank 0 goes first, and writes and speaks for all.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TypeVar
@@ -91,7 +92,9 @@ class Team:
             return method.loss
         if next(method.parameters()).device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(method)  # in place: the parameters stay
-        return DistributedDataParallel(_Loss(method), broadcast_buffers=False)
+        # Said of the 1^3 kernels, where the strides of sides of length 1 mean nothing.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        return DistributedDataParallel(_Loss(method))
 
     def _word(self, status: int | str | None) -> int | str | None:
         """Rank 0's word to the others, who wait for it: None to follow, else a status to exit."""
