@@ -53,7 +53,8 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
     """Train, and leave a finished run in the folder `out`.
 
     `resume` goes on with an interrupted run of the same experiment and data; without it an existing
-    run is refused. A finished run is returned as it is.
+    run is refused. A finished run is returned as it is. Of processes that torchrun started all call
+    this alike; only rank 0 raises what follows, the others exit.
 
     Raises DualsegError for what the user can put right, and for a loss that is not finite (naming
     term and cases); `Interrupted` after Ctrl-C or SIGTERM, with the checkpoint written.
@@ -211,9 +212,8 @@ class _Training:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         self.optimizer = method.optimizer(self.config)
-        ranks = (team.rank, team.size)
         self.sampler = BatchSampler(
-            dataset, split, self.config, experiment.seed, method.uses_unlabeled, ranks
+            dataset, split, self.config, self.seed, method.uses_unlabeled, (team.rank, team.size)
         )
         self.step, self.seconds, self.peak_memory = 0, 0.0, 0.0
         if run.state_path.is_file():
