@@ -42,25 +42,38 @@ class BatchSampler:
     An epoch is one pass over the labeled cases in a new random order, as in the field's two-stream
     sampler; the unlabeled stream has passes of its own. (Yu et al., UA-MT, 2019, shuffle it anew
     at each labeled epoch instead, so that there most unlabeled cases are drawn with replacement.)
+
+    `ranks` is (this process, number of processes): each draws every so many-th sample of either
+    stream, beginning with its own; together they draw what a single process would.
     """
 
     def __init__(
-        self, dataset: Dataset, split: Split, config: TrainConfig, seed: int, unlabeled: bool
+        self,
+        dataset: Dataset,
+        split: Split,
+        config: TrainConfig,
+        seed: int,
+        unlabeled: bool,
+        ranks: tuple[int, int] = (0, 1),
     ):
         self.dataset = dataset
         self.config = config
         self.seed = seed
         self.labeled = split.labeled
         self.unlabeled = split.unlabeled if unlabeled else ()
+        self.share = slice(ranks[0], None, ranks[1])
         self._scales: dict[str, IntensityScale] = {}
 
     def batch(self, step: int) -> Batch:
         """The batch of training step `step` (from 0), on the CPU."""
         ids = self._draw(self.labeled, self.config.labeled_batch, _LABELED, step)
-        count = len(ids)
+        places = list(range(len(ids)))[self.share]
+        count = len(places)
         if self.unlabeled:
             ids += self._draw(self.unlabeled, self.config.unlabeled_batch, _UNLABELED, step)
-        crops = [self._crop(case, step, place) for place, case in enumerate(ids)]
+            places += list(range(len(ids)))[self.config.labeled_batch :][self.share]
+        ids = [ids[place] for place in places]
+        crops = [self._crop(case, step, place) for case, place in zip(ids, places, strict=True)]
         return Batch(
             image=torch.from_numpy(np.stack([image for image, _ in crops])),
             label=torch.from_numpy(

@@ -19,10 +19,11 @@ from .evaluate import evaluate
 from .jobs import Failure, Place, run_jobs
 from .methods import METHODS
 from .records import losses_of, shown
+from .run_start import check_folder
 from .runs import Run, read_json
 from .specs import SPECS
 from .text import columns
-from .train import check_folder, fit
+from .train import fit
 
 NAMED = ("dataset", "root", "method", "preset", "profile", "labeled", "seed")
 """What an option of its own says, and the name of a run's folder shows."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,13 @@ from tqdm import tqdm
 
 from .config import Experiment
 from .datasets import Dataset, Split, open_dataset
-from .environment import describe_device, peak_memory_mb, pick_device, versions
+from .distributed import Team, joined
+from .environment import peak_memory_mb, pick_device
 from .errors import DualsegError
 from .files import remove_scraps, write_atomically, write_json
 from .lock import Claim, held
 from .methods import Method, build_method
-from .networks import LEVEL_STRIDE
+from .run_start import check_batch, check_folder, run_info
 from .runs import (
     Run,
     checked_progress,
@@ -38,7 +41,6 @@ from .runs import (
 )
 from .sampling import BatchSampler
 from .signals import Interrupted, stop_noted
-from .specs import noted
 from .train_config import Progress
 
 
@@ -47,13 +49,20 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
 
     `resume` goes on with an interrupted run of the same experiment and data; without it an existing
     run is refused, and always one that another process holds. A finished run is returned as it is.
+    Of processes that torchrun started all call this alike; only rank 0 raises what follows, the
+    others exit.
 
     Raises DualsegError for what the user can put right, and for a loss that is not finite (naming
     term and cases); `Interrupted` after Ctrl-C, SIGTERM or SIGUSR1, with the checkpoint written.
     """
-    run = Run(Path(out))
+    with joined() as team:
+        return _fit(experiment, Run(Path(out)), resume, team)
+
+
+def _fit(experiment: Experiment, run: Run, resume: bool, team: Team) -> Run:
     check_folder(run, experiment, resume)
     if run.finished:
+        team.meet()
         return run
     dataset = open_dataset(experiment.dataset, experiment.root, experiment.train.resolution)
     split = dataset.split(experiment.labeled, experiment.validation)
@@ -64,95 +73,15 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
             f"{len(dataset.train)} with {experiment.labeled} labeled and {experiment.validation} "
             "for validation; use fewer labels, or the method 'supervised'."
         )
-    _check_batch(experiment, method)
-    with held(run.folder) as claim:
+    check_batch(experiment, method, team)
+    with held(run.folder) if team.leads else nullcontext() as claim:
         check_folder(run, experiment, resume)  # again: another process may just have been here
-        if run.finished:
-            return run
-        info = _describe(experiment, dataset, split, method)
-        if run.exists:
-            info = _continued(run, info)
-        elif run.state_path.exists():
-            raise DualsegError(
-                f"{run.state_path}: expected no checkpoint where there is no run.json, found one; "
-                "put the run.json back beside it, or choose another --out."
-            )
-        write_json(run.info_path, info)
-        _Training(run, experiment, method, dataset, split, info, claim).run_to_end()
+        if not run.finished:
+            info = run_info(run, experiment, dataset, split, method, team)
+            team.meet()
+            team.once(write_json, run.info_path, info)
+            _Training(run, experiment, method, dataset, split, info, team, claim).run_to_end()
     return run
-
-
-def check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
-    """Raise DualsegError where `fit` would: another run is there, or one not to be resumed."""
-    if not run.exists:
-        return
-    if not resume:
-        if run.finished:
-            raise DualsegError(
-                f"{run.folder}: holds a finished run already; measure it with `dualseg evaluate "
-                f"{run.folder}`, or choose another --out."
-            )
-        raise DualsegError(
-            f"{run.folder}: holds an unfinished run already; go on with it (--resume, in Python "
-            "resume=True), or choose another --out."
-        )
-    old, new = run.experiment().flat(), experiment.flat()
-    # The data may have moved; that they are the same is checked by their fingerprint.
-    changed = [name for name in new if old[name] != new[name] and name != "root"]
-    if changed:
-        name = changed[0]
-        raise DualsegError(
-            f"{run.folder}: was started with {name} = {old[name]!r}, now asked for {new[name]!r}; "
-            "resume with the same settings, or choose another --out."
-        )
-
-
-def _check_batch(experiment: Experiment, method: Method) -> None:
-    config = experiment.train
-    samples = config.labeled_batch + method.uses_unlabeled * config.unlabeled_batch
-    if samples == 1 and all(side <= LEVEL_STRIDE for side in config.patch):
-        raise DualsegError(
-            f"patch: expected a side above {LEVEL_STRIDE} for a batch of one sample, found "
-            f"{config.patch}: the deepest level would hold one value a channel, and batch "
-            "normalisation needs two; use a larger patch or --labeled-batch 2."
-        )
-
-
-def _continued(run: Run, info: dict[str, Any]) -> dict[str, Any]:
-    """The run's own info, and a line about where it goes on if that is elsewhere."""
-    before = run.info()
-    if before["data"]["fingerprint"] != info["data"]["fingerprint"]:
-        raise DualsegError(
-            f"{run.folder}: the data have changed since this run was started (other fingerprint); "
-            "restore them, or start a new run in another --out."
-        )
-    here = {name: info[name] for name in ("device", "versions", "precision")}
-    sessions = before.get("sessions", [])
-    if here != (sessions[-1] if sessions else {name: before[name] for name in here}):
-        sessions = [*sessions, here]
-    return {**before, "sessions": sessions} if sessions else before
-
-
-def _describe(
-    experiment: Experiment, dataset: Dataset, split: Split, method: Method
-) -> dict[str, Any]:
-    used = split.labeled + split.unlabeled + split.validation
-    fingerprint = dataset.cache(used)
-    shapes = np.array([dataset.case(case).image.shape[-3:] for case in used]) * dataset.factor
-    device = pick_device()
-    return {
-        "config": experiment.flat(),
-        "data": {
-            "fingerprint": fingerprint,
-            "largest_shape": shapes.max(0).tolist(),
-            "lists": dataset.lists,
-            "spec": noted(dataset.spec),
-            "split": {name: list(ids) for name, ids in vars(split).items()},
-        },
-        "versions": versions(),
-        "device": describe_device(device),
-        "precision": method.precision_on(device.type),
-    }
 
 
 @dataclass(frozen=True)
@@ -166,19 +95,22 @@ class _Step:
     ids: tuple[str, ...]
     seconds: float  # of training so far
 
-    def read(self) -> dict[str, float | None]:
-        """The log line. Raises DualsegError where a term is not finite."""
-        values = torch.stack([t.detach() for t in self.terms.values()]).tolist()
-        terms: dict[str, float | None] = dict(zip(self.terms, values, strict=True))
-        for name, value in terms.items():
-            if not math.isfinite(value) and name not in self.weights:
-                terms[name] = None  # a measurement without anything to measure; JSON has no NaN
-            elif not math.isfinite(value):
+    def read(self, team: Team) -> dict[str, float | None]:
+        """The log line, means over the ranks. Raises DualsegError where a term is not finite."""
+        own = torch.stack([t.detach() for t in self.terms.values()]).tolist()
+        values, ids = zip(*team.gather((own, self.ids)), strict=True)
+        terms: dict[str, float | None] = {}
+        for name, *found in zip(self.terms, *values, strict=True):
+            finite = [value for value in found if math.isfinite(value)]
+            if name in self.weights and len(finite) < len(found):
+                rank = next(rank for rank, value in enumerate(found) if not math.isfinite(value))
                 raise DualsegError(
-                    f"step {self.number}: the loss term {name!r} is {value} for the cases "
-                    f"{', '.join(self.ids)}; look at these volumes, or lower --learning-rate. The "
+                    f"step {self.number}: the loss term {name!r} is {found[rank]} for the cases "
+                    f"{', '.join(ids[rank])}; look at these volumes, or lower --learning-rate. The "
                     "last checkpoint is from before this step."
                 )
+            # None: a measurement without anything to measure; JSON has no NaN.
+            terms[name] = sum(finite) / len(finite) if finite else None
         total = sum(weight * terms[name] for name, weight in self.weights.items())
         when = {"step": self.number, "seconds": round(self.seconds, 3)}
         return {**when, "learning_rate": self.learning_rate, "loss": total, **terms}
@@ -195,9 +127,10 @@ class _Training:
         dataset: Dataset,
         split: Split,
         info: dict[str, Any],
-        claim: Claim,
+        team: Team,
+        claim: Claim | None,
     ):
-        self.run, self.info, self.claim = run, info, claim
+        self.run, self.info, self.team, self.claim = run, info, team, claim
         self.config, self.seed = experiment.train, experiment.seed
         self.device = pick_device()
         self.method = method.to(self.device)
@@ -205,28 +138,30 @@ class _Training:
             torch.cuda.reset_peak_memory_stats(self.device)
         self.optimizer = method.optimizer(self.config)
         self.sampler = BatchSampler(
-            dataset, split, self.config, experiment.seed, method.uses_unlabeled
+            dataset, split, self.config, self.seed, method.uses_unlabeled, (team.rank, team.size)
         )
         self.step, self.seconds, self.peak_memory = 0, 0.0, 0.0
         if run.state_path.is_file():
             self._restore()
-        remove_scraps(run.folder)
-        _cut_log(run, self.step)
+        self.loss = team.loss_of(self.method)
+        team.once(remove_scraps, run.folder)
+        team.once(_cut_log, run, self.step)
 
     def run_to_end(self) -> None:
         total = self.config.iterations
         self.method.train()
         self.started = time.perf_counter() - self.seconds
-        bar = tqdm(
-            total=total, initial=self.step, desc=f"training {self.run.folder.name}", unit="step"
-        )
+        name, silent = f"training {self.run.folder.name}", not self.team.leads
+        bar = tqdm(total=total, initial=self.step, desc=name, unit="step", disable=silent)
         late: _Step | None = None
-        with bar, self.run.log_path.open("ab", buffering=0) as log, stop_noted() as stop:
+        path = os.devnull if silent else self.run.log_path
+        with bar, open(path, "ab", buffering=0) as log, stop_noted() as stop:
             while self.step < total:
-                if stop.number is not None:
+                asked = [number for number in self.team.gather(stop.number) if number is not None]
+                if asked:
                     self._flush(late, log, bar)
                     self.save(log)
-                    raise Interrupted(stop.number)
+                    raise Interrupted(asked[0])
                 this = self.train_step(Progress(self.step, total))
                 self.step += 1
                 self._flush(late, log, bar)
@@ -237,16 +172,16 @@ class _Training:
                     self.save(log)
                 bar.update()
             self._flush(late, log, bar)
-        self._finish()
+        self.team.once(self._finish)
 
     def train_step(self, progress: Progress) -> _Step:
         """One optimiser step; returns its terms without waiting for them."""
         rate = self.config.learning_rate_at(progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        torch.manual_seed(_step_seed(self.seed, progress.step))  # dropout
+        torch.manual_seed(_step_seed(self.seed, progress.step, self.team.rank))  # dropout
         batch = self.sampler.batch(progress.step).to(self.device)
-        terms = self.method.loss(batch, progress)
+        terms = self.loss(batch, progress)
         weights = self.method.weights(progress)
         self.optimizer.zero_grad()
         sum(weight * terms[name] for name, weight in weights.items()).backward()
@@ -256,9 +191,12 @@ class _Training:
         return _Step(progress.step + 1, rate, weights, terms, batch.ids, seconds)
 
     def save(self, log: Any) -> None:
+        self.team.once(self._write_state, log, self._progress())
+
+    def _write_state(self, log: Any, progress: dict[str, float]) -> None:
         self.claim.check()
         os.fsync(log.fileno())  # so that after a power cut the log is not behind the checkpoint
-        write_checkpoint(self.run.state_path, self.method, self.optimizer, self._progress())
+        write_checkpoint(self.run.state_path, self.method, self.optimizer, progress)
 
     def _progress(self) -> dict[str, float]:
         self.peak_memory = max(self.peak_memory, peak_memory_mb(self.device))
@@ -268,14 +206,15 @@ class _Training:
     def _flush(self, late: _Step | None, log: Any, bar: tqdm) -> None:
         if late is None:
             return
-        line = late.read()
-        try:
-            log.write(f"{json.dumps(line)}\n".encode())
-        except OSError as error:
-            raise DualsegError(
-                f"{self.run.log_path}: could not be written ({error.strerror or error}); the last "
-                "checkpoint is unchanged. Free some space, then go on with --resume."
-            ) from error
+        with self.team.together():
+            line = late.read(self.team)
+            try:
+                log.write(f"{json.dumps(line)}\n".encode())
+            except OSError as error:
+                raise DualsegError(
+                    f"{self.run.log_path}: could not be written ({error.strerror or error}); the "
+                    "last checkpoint is unchanged. Free some space, then go on with --resume."
+                ) from error
         bar.set_postfix(loss=f"{line['loss']:.3f}", refresh=False)
 
     def _restore(self) -> None:
@@ -296,11 +235,19 @@ class _Training:
         self.run.state_path.unlink(missing_ok=True)
 
 
-def _step_seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    source = [seed, step, rank] if rank else [seed, step]  # rank 0 as a single process
+    return int(np.random.SeedSequence(source).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _cut_log(run: Run, step: int) -> None:
     """Drop log lines of steps after the checkpoint: they will be taken again."""
     lines = [json.dumps(line) + "\n" for line in run.log() if line["step"] <= step]
     write_atomically(run.log_path, lambda file: file.write("".join(lines).encode()))
+
+
+if __name__ == "__main__":
+    from .cli import main  # here, because the command line imports this module
+
+    with joined():
+        sys.exit(main(["train", *sys.argv[1:]]))

@@ -14,6 +14,7 @@ import torch
 from conftest import TRAIN, ball_case, write_la_case
 
 import dualseg.files
+from dualseg import run_start
 from dualseg import train as training
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
@@ -307,7 +308,7 @@ def test_a_session_on_another_machine_is_noted(small, tmp_path, monkeypatch):
         patch.setattr(training._Training, "run_to_end", lambda self: None)
         run = fit(small, tmp_path / "run")
     first = run.info()["device"]
-    monkeypatch.setattr(training, "describe_device", lambda device: "another machine")
+    monkeypatch.setattr(run_start, "describe_device", lambda device: "another machine")
     fit(small, tmp_path / "run", resume=True)
     info = run.info()
     assert info["device"] == first

@@ -198,7 +198,11 @@ def test_growing_log_moves_the_status(tmp_path):
     [
         ("run.json", "[]", "run.json: expected 'config' with iterations, labeled"),
         ("run.json", '{"config": {"seed": 1}}', "run.json: expected 'config' with iterations"),
-        ("log.jsonl", '{"step": 1, "loss": 2}\nnoise\n', "log.jsonl: expected a line of JSON .*noi"),
+        (
+            "log.jsonl",
+            '{"step": 1, "loss": 2}\nnoise\n',
+            "log.jsonl: expected a line of JSON .*noi",
+        ),
         ("log.jsonl", "[1]\n", "log.jsonl: expected a line of JSON"),
         ("record.json", "{}", "record.json: expected 'mean' with dice"),
     ],
