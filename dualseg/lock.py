@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from typing import BinaryIO
 from .errors import DualsegError
 
 NAME = "run.lock"
+_HERE = f" on {socket.gethostname()}"
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 _FAR = 2**30  # Windows keeps others from reading a locked byte, so lock one behind the text
 
@@ -60,7 +62,7 @@ def held(folder: Path) -> Iterator[Claim]:
         ) from error
     with file:
         try:
-            _lock(file)
+            _lock(file, patience=0.2)
         except OSError as error:
             if error.errno in _HELD:
                 file.seek(0)
@@ -76,12 +78,38 @@ def held(folder: Path) -> Iterator[Claim]:
             )
         with suppress(OSError):  # a full disk: the lock holds without the name
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+            file.write(f"process {os.getpid()}{_HERE}".encode())
         yield Claim(folder, file)
 
 
-def _lock(file: BinaryIO) -> None:
-    """Lock an open file or raise OSError at once; closing it or the process's end unlocks."""
+def is_held(folder: Path) -> bool | None:
+    """Whether a process of this machine holds the folder; None where that cannot be told."""
+    try:
+        with (folder / NAME).open("rb") as file:
+            if not file.read(200).decode("utf-8", "replace").endswith(_HERE):
+                return None
+            _lock(file)  # for a moment; `held` is patient
+    except OSError as error:
+        return True if error.errno in _HELD else None
+    return False
+
+
+def _lock(file: BinaryIO, patience: float = 0.0) -> None:
+    """Lock an open file or, after `patience` seconds, raise OSError.
+
+    Closing the file or the process's end unlocks.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return _try_to_lock(file)
+        except OSError as error:
+            if error.errno not in _HELD or time.monotonic() >= until:
+                raise
+        time.sleep(0.02)
+
+
+def _try_to_lock(file: BinaryIO) -> None:
     try:
         import fcntl
     except ImportError:  # Windows

@@ -48,6 +48,7 @@ def build_record(
         "config": info["config"] | {"root": None},  # a path of one machine is of no use elsewhere
         "device": info["device"],
         "versions": info["versions"],
+        "processes": info.get("processes", 1),
         "data": info["data"],
         "seconds": info["training"]["seconds"],
         "peak_memory_mb": info["training"]["peak_memory_mb"],

@@ -13,12 +13,14 @@ from typing import Any
 
 from .errors import DualsegError
 from .files import read_json
+from .lock import is_held
 from .run_folder import NO_TERMS, LogLine, LogReader, RunFolder
 
 WINDOW = 20  # last steps that loss, terms and speed are taken over
 STATES = ("training", "waiting", "stopped", "finished", "evaluated", "damaged")
 OVER = ("finished", "evaluated", "damaged")  # nothing more will come
-QUIET = 60.0  # seconds without a log line after which a run counts as stopped (slow steps: longer)
+# Of runs on other machines: seconds without a log line after which one counts as stopped.
+QUIET = 60.0  # longer for slow steps
 FIRST_STEP = 600.0  # seconds for a first step, whose length nobody knows yet
 
 
@@ -51,8 +53,12 @@ class Status:
 def is_training(run: RunFolder, rate: float | None, now: float) -> bool:
     """Whether a process is at work on an unfinished run; all that tells "training" from "stopped".
 
-    Only a hint: the log, written once a step, or run.json is younger than a step may take.
+    A process of this machine holds the folder. Of others there is only a hint: the log, written
+    once a step, or run.json is younger than a step may take.
     """
+    here = is_held(run.folder)
+    if here is not None:
+        return here
     paths = (path for path in (run.info_path, run.log_path) if path.exists())
     quiet = now - max(path.stat().st_mtime for path in paths)
     return quiet < (max(QUIET, 10 / rate) if rate else FIRST_STEP)

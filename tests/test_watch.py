@@ -13,6 +13,7 @@ from dualseg import watch as watching
 from dualseg.cli import main
 from dualseg.errors import DualsegError
 from dualseg.event_files import Mirror
+from dualseg.lock import held
 from dualseg.records import curves
 from dualseg.run_folder import LogReader, RunFolder
 from dualseg.run_status import WatchedFolder, WatchedRun, find_runs, is_training, recent_rate
@@ -148,6 +149,19 @@ def test_training_is_guessed_from_the_age_of_the_log(tmp_path, steps, pace, quie
     assert is_training(RunFolder(run), recent_rate(log), NOW) == expected
 
 
+def test_training_is_known_from_the_lock_of_this_machine(tmp_path):
+    run = make_run(tmp_path / "run")
+    with held(run) as claim:
+        assert is_training(RunFolder(run), None, NOW + 1e9)
+        claim.file.truncate(0)
+        claim.file.write(b"process 1 on another machine")
+        assert not is_training(RunFolder(run), None, NOW + 1e9)  # from the age of its log
+        assert is_training(RunFolder(run), None, NOW)
+    with held(run):
+        pass
+    assert not is_training(RunFolder(run), None, NOW)
+
+
 def test_log_reader_gives_each_line_once_and_waits_for_the_torn_one(tmp_path, monkeypatch):
     run = make_run(tmp_path / "run")
     reader = LogReader(run / "log.jsonl")
@@ -196,7 +210,7 @@ def test_growing_log_moves_the_status(tmp_path):
 @pytest.mark.parametrize(
     ("file", "text", "match"),
     [
-        ("run.json", "[]", "run.json: expected 'config' with iterations, labeled"),
+        ("run.json", "[]", "run.json: expected a JSON object, found a list"),
         ("run.json", '{"config": {"seed": 1}}', "run.json: expected 'config' with iterations"),
         (
             "log.jsonl",
