@@ -9,9 +9,9 @@ depend on what is in them.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
@@ -26,6 +26,8 @@ from dualseg.sampling import Batch
 from dualseg.specs import dataset_spec
 from dualseg.train_config import Progress
 
+from .ratio import timed
+
 PRESETS = ("paper", "released", "cps")
 
 
@@ -35,7 +37,7 @@ def main(
     samples: int = 1,
     repeats: int = 3,
     out: Path | None = None,
-) -> None:
+) -> dict[str, Any]:
     """Print and perhaps save the share of the losses in a training step.
 
     Args:
@@ -69,13 +71,14 @@ def main(
             weights = dual_weights(choices, Progress(0, 1))
             sum(weight * terms[name] for name, weight in weights.items()).backward()
 
-        seconds = _median_seconds(losses, repeats, device)
+        seconds = _median_seconds(losses, repeats)
         result[preset] = {"loss_seconds": seconds, "share_of_step": seconds / step}
         print(f"{preset:10} losses {seconds:.3f} s of {step:.2f} s a step: {seconds / step:.1%}")
     result["peak_memory_mb"] = peak_memory_mb(device)
     if out:
         write_json(out, result)
         print(f"{out}: written.")
+    return result
 
 
 def _random_batch(experiment: Experiment, samples: int) -> Batch:
@@ -100,21 +103,14 @@ def _measure_step(
         sum(weight * terms[name] for name, weight in method.weights(now).items()).backward()
         optimizer.step()
 
-    seconds = _median_seconds(step, repeats, device)
+    seconds = _median_seconds(step, repeats)
     with torch.no_grad():
         outputs = [NetworkOutput(*(t.clone() for t in out)) for out in method(batch.image)]
     return seconds, outputs
 
 
-def _median_seconds(run: Callable[[], None], repeats: int, device: torch.device) -> float:
-    times = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+def _median_seconds(run: Callable[[], None], repeats: int) -> float:
+    return statistics.median([timed(run) for _ in range(repeats + 1)][1:])
 
 
 if __name__ == "__main__":

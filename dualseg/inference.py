@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -40,8 +41,11 @@ def sliding_window(
     """Average the predictions of overlapping windows.
 
     Shapes: image (C, X, Y, Z); `predict` maps (B, C, *patch) to (M, B, classes, *patch); the result
-    is (M, classes, X, Y, Z) on the image's device. A side smaller than the patch is zero-padded on
-    both ends (the odd voxel at the far one) and cropped again.
+    is (M, classes, X, Y, Z) where the sums are, on the image's device if they fit. A side smaller
+    than the patch is zero-padded on both ends (the odd voxel at the far one) and cropped again.
+
+    Where memory is short it goes on with fewer windows at a time, or sums in the computer's memory
+    instead of the GPU's, and says so in a warning; DualsegError where not even one window fits.
     """
     sides = image.shape[1:]
     missing = [max(p - s, 0) for s, p in zip(sides, patch, strict=True)]
@@ -53,18 +57,68 @@ def sliding_window(
     )
     windows = [tuple(slice(s, s + p) for s, p in zip(at, patch, strict=True)) for at in starts]
     total: Tensor | None = None
-    visits = image.new_zeros(image.shape[1:])
-    for first in range(0, len(windows), window_batch):
-        part = windows[first : first + window_batch]
-        probabilities = predict(torch.stack([image[(slice(None), *window)] for window in part]))
+    visits = torch.zeros(image.shape[1:])
+    done = 0
+    while done < len(windows):
+        part = windows[done : done + window_batch]
+        probabilities = _unless_memory_is_short(
+            lambda part=part: predict(
+                torch.stack([image[(slice(None), *window)] for window in part])
+            )
+        )
+        if probabilities is None:
+            window_batch = _smaller(window_batch, patch, image.device)
+            continue
         if total is None:
             members, _, classes = probabilities.shape[:3]
-            total = image.new_zeros(members, classes, *image.shape[1:])
+            total = _zeros((members, classes, *image.shape[1:]), image.device)
         for i, window in enumerate(part):
-            total[(..., *window)] += probabilities[:, i]
+            total[(..., *window)] += probabilities[:, i].to(total.device)
             visits[window] += 1
+        done += len(part)
     inside = tuple(slice(b, b + s) for b, s in zip(before, sides, strict=True))
-    return (total / visits)[(..., *inside)]
+    return total.div_(visits.to(total.device))[(..., *inside)]
+
+
+def _unless_memory_is_short(compute: Callable[[], Tensor]) -> Tensor | None:
+    try:
+        return compute()
+    except RuntimeError as error:
+        # On a GPU torch has a class for it, on a CPU only words.
+        short = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if not short:
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def _smaller(window_batch: int, patch: tuple[int, int, int], device: torch.device) -> int:
+    if window_batch == 1:
+        raise DualsegError(
+            f"patch: one window of {patch} does not fit into the memory of {device}; close other "
+            "programs, use a machine with more memory, or a run with a smaller patch or fewer "
+            "filters."
+        )
+    half = window_batch // 2
+    warnings.warn(
+        f"{window_batch} windows at a time do not fit into the memory of {device}; going on with "
+        f"{half}, more slowly.",
+        stacklevel=3,
+    )
+    return half
+
+
+def _zeros(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    zeros = _unless_memory_is_short(lambda: torch.zeros(shape, device=device))
+    if zeros is not None:
+        return zeros
+    warnings.warn(
+        f"the sums of a volume {shape} do not fit into the memory of {device}; they are kept on "
+        "the CPU, more slowly.",
+        stacklevel=3,
+    )
+    return torch.zeros(shape)
 
 
 def predict_volume(

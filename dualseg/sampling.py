@@ -32,8 +32,13 @@ class Batch:
         return len(self.label)
 
     def to(self, device: torch.device) -> Batch:
-        """A copy on the device."""
-        return Batch(self.image.to(device), self.label.to(device), self.ids)
+        """A copy on the device; from pinned memory without waiting for it."""
+        image, label = (t.to(device, non_blocking=True) for t in (self.image, self.label))
+        return Batch(image, label, self.ids)
+
+    def pin_memory(self) -> Batch:
+        """A copy in page-locked memory, which a GPU reads by itself."""
+        return Batch(self.image.pin_memory(), self.label.pin_memory(), self.ids)
 
 
 class BatchSampler:
@@ -73,14 +78,15 @@ class BatchSampler:
             ids += self._draw(self.unlabeled, self.config.unlabeled_batch, _UNLABELED, step)
             places += list(range(len(ids)))[self.config.labeled_batch :][self.share]
         ids = [ids[place] for place in places]
-        crops = [self._crop(case, step, place) for case, place in zip(ids, places, strict=True)]
-        return Batch(
-            image=torch.from_numpy(np.stack([image for image, _ in crops])),
-            label=torch.from_numpy(
-                np.stack([label for _, label in crops[:count]]).astype(np.int64)
-            ),
-            ids=tuple(ids),
-        )
+        # Crops are views of the mapped files until they are written here, once.
+        images = np.empty((len(ids), self.dataset.spec.channels, *self.config.patch), np.float32)
+        labels = np.empty((count, *self.config.patch), np.int64)
+        for i, (case_id, place) in enumerate(zip(ids, places, strict=True)):
+            image, label, scale = self._crop(case_id, step, place)
+            scale.apply(image, out=images[i])
+            if i < count:
+                labels[i] = label
+        return Batch(torch.from_numpy(images), torch.from_numpy(labels), tuple(ids))
 
     def _draw(self, ids: tuple[str, ...], size: int, stream: int, step: int) -> list[str]:
         """`size` ids of the stream; no id twice in a batch while there are enough of them."""
@@ -89,18 +95,20 @@ class BatchSampler:
         order = np.random.default_rng([self.seed, stream, epoch]).permutation(len(ids))
         return [ids[order[k % len(ids)]] for k in range(place * size, (place + 1) * size)]
 
-    def _crop(self, case_id: str, step: int, place: int) -> tuple[np.ndarray, np.ndarray]:
+    def _crop(
+        self, case_id: str, step: int, place: int
+    ) -> tuple[np.ndarray, np.ndarray, IntensityScale]:
+        """A crop as stored, and the scale of its volume."""
         rng = np.random.default_rng([self.seed, _CROP, step, place])
         case = self.dataset.case(case_id)
         scale = self._scale(case_id, case.channels)
-        # Padding with the value that becomes 0, and scaling the crop instead of the whole volume.
+        # Padding with the value that becomes 0.
         image, label = random_crop(
             case.channels, case.label, self.config.patch, rng, fill=scale.center
         )
-        image = scale.apply(image)
         if self.config.flips:
             image, label = random_turn_and_flip(image, label, rng)
-        return np.ascontiguousarray(image), np.ascontiguousarray(label)
+        return image, label, scale
 
     def _scale(self, case_id: str, image: np.ndarray) -> IntensityScale:
         if case_id not in self._scales:
@@ -133,9 +141,10 @@ class IntensityScale:
             width = np.array([channel.std(dtype=np.float64) or 1.0 for channel in image])
         return cls(*(v.astype(np.float32).reshape(-1, 1, 1, 1) for v in (center, width)))
 
-    def apply(self, image: np.ndarray) -> np.ndarray:
-        """The scaled image, float32, same shape."""
-        return ((image - self.center) / self.width).astype(np.float32, copy=False)
+    def apply(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The scaled image, float32, same shape; written to `out` if given."""
+        out = np.subtract(image, self.center, out=out, dtype=np.float32)
+        return np.divide(out, self.width, out=out)
 
 
 def random_crop(

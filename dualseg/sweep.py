@@ -16,11 +16,12 @@ from typing import Any
 from .config import Experiment
 from .errors import DualsegError, require, require_one_of
 from .evaluate import evaluate
+from .files import read_json
 from .jobs import Failure, Place, run_jobs
 from .methods import METHODS
 from .records import losses_of, shown
 from .run_start import check_folder
-from .runs import Run, read_json
+from .runs import Run
 from .specs import SPECS
 from .text import columns
 from .train import fit

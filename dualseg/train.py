@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from .errors import DualsegError
 from .files import remove_scraps, write_atomically, write_json
 from .lock import Claim, held
 from .methods import Method, build_method
+from .prefetch import prefetched
 from .run_start import check_batch, check_folder, run_info
 from .runs import (
     Run,
@@ -155,7 +156,13 @@ class _Training:
         bar = tqdm(total=total, initial=self.step, desc=name, unit="step", disable=silent)
         late: _Step | None = None
         path = os.devnull if silent else self.run.log_path
-        with bar, open(path, "ab", buffering=0) as log, stop_noted() as stop:
+        batches = prefetched(self.sampler, range(self.step, total), self.device)
+        with (
+            bar,
+            open(path, "ab", buffering=0) as log,
+            closing(batches) as self.batches,
+            stop_noted() as stop,
+        ):
             while self.step < total:
                 asked = [number for number in self.team.gather(stop.number) if number is not None]
                 if asked:
@@ -180,7 +187,7 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         torch.manual_seed(_step_seed(self.seed, progress.step, self.team.rank))  # dropout
-        batch = self.sampler.batch(progress.step).to(self.device)
+        batch = next(self.batches)
         terms = self.loss(batch, progress)
         weights = self.method.weights(progress)
         self.optimizer.zero_grad()

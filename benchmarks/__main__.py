@@ -1,0 +1,84 @@
+"""All ratios in one run, in one record: `python -m benchmarks` (about ten minutes on two cores).
+
+Each number is the time of the field's way over ours, taken in turn on this machine, which must have
+nothing else to do. `figures/records/benchmark_cpu.json` is such a run, `benchmark_gpu.json` one
+with a GPU; README's table is made of them by `--markdown`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from dualseg.environment import describe_device, pick_device, versions
+from dualseg.files import read_json, write_json
+
+from . import batch_loading, loss_cost, metrics, sliding_window, training_step
+
+FOLDER = Path("figures/records")
+
+
+def main(
+    root: Path | None = None, repeats: int = 5, out: Path | None = None, markdown: bool = False
+) -> None:
+    """Measure everything and write the record; or print the table of an existing one.
+
+    Args:
+        root: Folder of the LA data; without it, phantoms stand in for the volumes.
+        repeats: Timed repetitions of each side; the median counts.
+        out: JSON to write; by default figures/records/benchmark_cpu.json or benchmark_gpu.json.
+        markdown: Only print the table of the record there.
+    """
+    device = pick_device()
+    out = out or FOLDER / f"benchmark_{'cpu' if device.type == 'cpu' else 'gpu'}.json"
+    if markdown:
+        print(table(read_json(out)))
+        return
+    large = "full" if device.type == "cpu" else "paper"
+    results: dict[str, Any] = {
+        "training_step": training_step.main(large, repeats),
+        "training_step_lesson": training_step.main("lesson", repeats),
+        "batch_loading": batch_loading.main(root, repeats),
+        "sliding_window": sliding_window.main("lesson", repeats),
+        "sliding_window_paper": sliding_window.main("paper", max(1, repeats // 2)),
+        "metrics": metrics.main(root, repeats),
+        "loss_cost": loss_cost.main("lesson", samples=2, repeats=repeats),
+    }
+    record = {
+        "device": describe_device(device),
+        "cores": os.cpu_count(),
+        "versions": versions(),
+        "ratios": {name: part["ratio"] for name, part in results.items() if "ratio" in part},
+        **results,
+    }
+    write_json(out, record)
+    print(f"\n{table(record)}\n\n{out}: written.")
+
+
+ROWS = {
+    "training_step": "training step, full-size networks",
+    "training_step_lesson": "training step, `lesson`",
+    "batch_loading": "a batch of 4 crops",
+    "sliding_window": "sliding window, `lesson`",
+    "sliding_window_paper": "sliding window, full-size networks",
+    "metrics": "metrics of 3 cases",
+}
+
+
+def table(record: dict[str, Any]) -> str:
+    """A record as a Markdown table."""
+    lines = ["| | plainly | dualseg | ratio |", "| --- | --- | --- | --- |"]
+    for name, title in ROWS.items():
+        part = record[name]
+        plain, ours = (f"{part[key]:.3g} s" for key in ("plain_seconds", "seconds"))
+        patch = " x ".join(map(str, part["patch"])) if "patch" in part else ""
+        title += f", patch {patch}" if patch else ""
+        lines.append(f"| {title} | {plain} | {ours} | {part['ratio']:.1f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

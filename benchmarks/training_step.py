@@ -1,0 +1,167 @@
+"""How long does a training step take, how long as the field's programs write it, and at best?
+
+`python -m benchmarks.training_step` times a whole step (both networks forward, losses of the preset
+"paper", backward, SGD): plainly (float32, contiguous memory, each loss by itself, percentiles by
+NumPy on the host; see `plain`) and as `dualseg train` does it, from the same weights, on the same
+random batch. "roof" is the time that its multiply-accumulates would take at the rate of a large
+float32 matrix product on the same threads: no float32 step without tricks can be faster.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import tyro
+from torch import Tensor, nn
+
+from dualseg.config import Experiment
+from dualseg.environment import pick_device
+from dualseg.methods import Method, build_method
+from dualseg.networks import ResNet34, VNet, count_macs
+from dualseg.sampling import Batch
+from dualseg.specs import dataset_spec
+from dualseg.train_config import Progress
+
+from . import plain
+from .ratio import compare, peak_of, timed
+
+SIZES = {
+    "full": {"profile": "full", "patch": (64, 64, 48), "stride": (16, 16, 16)},
+    "lesson": {"profile": "lesson"},
+    "paper": {"profile": "full"},  # its own patch: for a GPU
+}
+NOW = Progress(1, 2)
+
+
+def main(sizes: str = "lesson", repeats: int = 5) -> dict[str, Any]:
+    """Print the ratio, the roof and the memory of a step.
+
+    Args:
+        sizes: "full" (the paper's networks, patch 64 x 64 x 48), "lesson", or "paper" (with the
+            paper's patch, for a GPU).
+        repeats: Timed steps of each; the median counts.
+    """
+    experiment = _experiment(sizes)
+    device = pick_device()
+    batch = random_batch(experiment).to(device)
+    method = _built(experiment).to(device)
+    networks = [
+        copy.deepcopy(net).to(memory_format=torch.contiguous_format) for net in method.children()
+    ]
+    loss_plain = float(plain_step(networks, experiment, batch))
+    loss_ours = float(our_step(method, experiment, batch))
+    result = compare(
+        lambda: plain_step(networks, experiment, batch),
+        lambda: our_step(method, experiment, batch),
+        repeats,
+    )
+    gigamacs = step_macs(experiment) / 1e9
+    rate = matmul_rate(device)
+    result |= {
+        "patch": list(experiment.train.patch),
+        "filters": experiment.train.filters,
+        "batch": len(batch.image),
+        "precision": method.precision_on(device.type),
+        "loss_relative_difference": abs(loss_plain - loss_ours) / abs(loss_plain),
+        "plain_peak_memory_mb": peak_of(one_plain_step, sizes),
+        "peak_memory_mb": peak_of(one_step, sizes),
+        "gigamacs": gigamacs,
+        "matmul_gigamacs_per_second": rate,
+        "roof_seconds": gigamacs / rate,
+        "of_roof": gigamacs / rate / result["seconds"],
+        "highest_possible_ratio": result["plain_seconds"] / (gigamacs / rate),
+    }
+    print(
+        f"training step, {sizes} (patch {experiment.train.patch}, {experiment.train.filters} "
+        f"filters, batch {len(batch.image)}): plain {result['plain_seconds']:.2f} s, ours "
+        f"{result['seconds']:.2f} s, ratio {result['ratio']:.2f}; at the roof "
+        f"{result['roof_seconds']:.2f} s, so at most {result['highest_possible_ratio']:.2f}; peak "
+        f"memory {result['plain_peak_memory_mb']:.0f} and {result['peak_memory_mb']:.0f} MB"
+    )
+    return result
+
+
+def _experiment(sizes: str) -> Experiment:
+    return Experiment.default("la", **SIZES[sizes])
+
+
+def _built(experiment: Experiment) -> Method:
+    return build_method(experiment, dataset_spec(experiment.dataset)).train()
+
+
+def random_batch(experiment: Experiment) -> Batch:
+    """Noise: the time of a step does not depend on what is in the volumes."""
+    config = experiment.train
+    generator = torch.Generator().manual_seed(0)
+    count = config.labeled_batch + config.unlabeled_batch
+    image = torch.randn(count, 1, *config.patch, generator=generator)
+    label = torch.randint(0, 2, (config.labeled_batch, *config.patch), generator=generator)
+    return Batch(image, label, ("random",) * count)
+
+
+def plain_step(networks: list[nn.Module], experiment: Experiment, batch: Batch) -> Tensor:
+    """One step as the field's programs take it; returns the loss before it."""
+    torch.manual_seed(0)
+    parameters = [p for net in networks for p in net.parameters()]
+    config = experiment.train
+    optimizer = torch.optim.SGD(
+        parameters, config.learning_rate, config.momentum, weight_decay=config.weight_decay
+    )
+    loss = plain.total_loss(networks, batch, experiment.loss, NOW.fraction)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def our_step(method: Method, experiment: Experiment, batch: Batch) -> Tensor:
+    """One step as the training loop takes it; returns the loss before it."""
+    torch.manual_seed(0)
+    optimizer = method.optimizer(experiment.train)
+    terms = method.loss(batch, NOW)
+    loss = sum(weight * terms[name] for name, weight in method.weights(NOW).items())
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def one_plain_step(sizes: str) -> None:
+    experiment = _experiment(sizes)
+    device = pick_device()
+    method = _built(experiment).to(device, memory_format=torch.contiguous_format)
+    plain_step(list(method.children()), experiment, random_batch(experiment).to(device))
+
+
+def one_step(sizes: str) -> None:
+    experiment = _experiment(sizes)
+    device = pick_device()
+    our_step(_built(experiment).to(device), experiment, random_batch(experiment).to(device))
+
+
+def step_macs(experiment: Experiment) -> int:
+    """Multiply-accumulates of a step: forward, and twice that backward.
+
+    Only what the convolutions need; the first one of each network needs no gradient of its input.
+    """
+    config = experiment.train
+    total = 0
+    with torch.device("meta"):
+        for build in (ResNet34, VNet):
+            network = build(filters=config.filters)
+            first = next(m for m in network.modules() if isinstance(m, nn.Conv3d))
+            voxels = torch.Size(config.patch).numel()
+            total += 3 * count_macs(network, config.patch) - voxels * first.weight.numel()
+    return total * (config.labeled_batch + config.unlabeled_batch)
+
+
+def matmul_rate(device: torch.device, side: int = 2048) -> float:
+    """Giga multiply-accumulates a second of a float32 matrix product, the best of ten."""
+    a = torch.randn(side, side, device=device)
+    return side**3 / 1e9 / min(timed(lambda: a @ a) for _ in range(10))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
