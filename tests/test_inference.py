@@ -128,3 +128,60 @@ def test_output_that_is_not_finite_is_refused():
     _, method = small_method()
     with pytest.raises(DualsegError, match="not finite"):
         masks_of(method, torch.full((2, 2, 1, 1, 1), float("nan")))
+
+
+def test_fewer_windows_where_memory_is_short():
+    image = torch.arange(20 * 18 * 16.0).reshape(1, 20, 18, 16)
+    sizes = []
+
+    def hungry(windows):
+        sizes.append(len(windows))
+        if len(windows) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return torch.stack([windows, 2 * windows])
+
+    with pytest.warns(UserWarning, match="5 windows at a time do not fit .*going on with 2"):
+        found = sliding_window(hungry, image, (16, 16, 16), (2, 2, 2), window_batch=5)
+    assert sizes == [5, 2, 2, 2]  # 3 x 2 x 1 windows
+    torch.testing.assert_close(found, torch.stack([image, 2 * image]))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_memory_too_short_for_one_window(error):
+    def hungry(windows):
+        raise error
+
+    with (
+        pytest.warns(UserWarning, match="2 windows at a time"),
+        pytest.raises(DualsegError, match=r"patch: one window of \(8, 8, 8\) does not fit"),
+    ):
+        sliding_window(hungry, torch.ones(1, 9, 8, 8), (8, 8, 8), (8, 8, 8), window_batch=2)
+
+
+def test_other_errors_are_not_taken_for_short_memory():
+    def broken(windows):
+        raise RuntimeError("expected another shape")
+
+    with pytest.raises(RuntimeError, match="another shape"):
+        sliding_window(broken, torch.ones(1, 8, 8, 8), (8, 8, 8), (8, 8, 8))
+
+
+def test_sums_move_to_the_cpu_where_they_do_not_fit(monkeypatch):
+    zeros = torch.zeros
+
+    def small(*shape, device=None):
+        if device is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return zeros(*shape)
+
+    monkeypatch.setattr(torch, "zeros", small)
+    image = torch.rand(1, 12, 9, 8)
+    with pytest.warns(UserWarning, match=r"sums of a volume \(1, 1, 12, 9, 8\) do not fit"):
+        found = sliding_window(lambda w: w[None], image, (8, 8, 8), (4, 4, 4))
+    torch.testing.assert_close(found[0], image)

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from dualseg.datasets import open_dataset
+from dualseg.errors import DualsegError
+from dualseg.prefetch import prefetched
 from dualseg.sampling import BatchSampler, IntensityScale, random_crop, random_turn_and_flip
 from dualseg.train_config import TrainConfig
 
@@ -147,3 +149,30 @@ def test_turns_and_flips_move_image_and_label_together(shape):
         assert (np.diff(a, axis=2) == 1).all()  # z is never touched
         seen.add(tuple(a[:, :, 0].ravel()))
     assert len(seen) == (8 if shape[0] == shape[1] else 4)  # the square's symmetries
+
+
+def test_batches_drawn_ahead_are_the_same_in_the_same_order(dataset):
+    draw = sampler(dataset)
+    for step, batch in enumerate(prefetched(draw, range(3, 7), torch.device("cpu")), start=3):
+        expected = draw.batch(step)
+        assert batch.ids == expected.ids
+        assert torch.equal(batch.image, expected.image)
+        assert torch.equal(batch.label, expected.label)
+    assert step == 6
+    assert list(prefetched(draw, range(2, 2), torch.device("cpu"))) == []
+
+
+def test_an_error_in_drawing_ahead_comes_with_its_batch(dataset, monkeypatch):
+    draw = sampler(dataset)
+    batch = BatchSampler.batch
+
+    def broken(self, step):
+        if step == 1:
+            raise DualsegError("case TRAIN3: gone")
+        return batch(self, step)
+
+    monkeypatch.setattr(BatchSampler, "batch", broken)
+    batches = prefetched(draw, range(5), torch.device("cpu"))
+    next(batches)
+    with pytest.raises(DualsegError, match="gone"):
+        next(batches)

@@ -1,0 +1,109 @@
+"""The plain side of the benchmarks computes the same as ours, so that the ratios compare like."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import __main__ as benchmarks
+from benchmarks import plain, ratio, training_step
+from dualseg.config import Experiment
+from dualseg.inference import sliding_window
+from dualseg.methods import build_method
+from dualseg.metrics import compare_masks
+from dualseg.networks import NetworkOutput
+from dualseg.specs import dataset_spec
+
+
+class Memory(nn.Module):
+    """A network that answers what it was told to."""
+
+    def __init__(self, seed: int, shape: tuple[int, ...]):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        draw = torch.randn(4, 2, *shape, generator=generator)
+        self.logits = nn.Parameter(3 * draw)
+        self.features = nn.Parameter(torch.randn(4, 5, *shape, generator=generator))
+
+    def forward(self, image):
+        return NetworkOutput(self.logits, self.features)
+
+
+def test_plain_losses_are_the_methods_losses():
+    experiment = Experiment.default("la", "lesson", patch=(8, 8, 8), stride=(8, 8, 8))
+    batch = training_step.random_batch(experiment)
+    networks = [Memory(seed, (8, 8, 8)) for seed in (0, 1)]
+    method = build_method(experiment, dataset_spec("la"))
+    method.a, method.b = networks
+    terms = method.loss(batch, training_step.NOW)
+    ours = sum(weight * terms[n] for n, weight in method.weights(training_step.NOW).items())
+    leaves = [leaf for network in networks for leaf in network.parameters()]
+    wanted = torch.autograd.grad(ours, leaves)
+    theirs = plain.total_loss(networks, batch, experiment.loss, training_step.NOW.fraction)
+    assert theirs.item() == pytest.approx(ours.item(), rel=1e-5)
+    for got, want in zip(torch.autograd.grad(theirs, leaves), wanted, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-6)
+
+
+def test_plain_windows_give_the_same_labels():
+    experiment = Experiment.default("la", "smoke")
+    method = build_method(experiment, dataset_spec("la")).eval()
+    image = np.random.default_rng(0).normal(size=(35, 32, 20)).astype(np.float32)
+    patch, stride = (16, 16, 16), (9, 8, 4)
+    scan = torch.from_numpy(image)[None]
+    with torch.no_grad():  # shift the logits so that there is some of both classes
+        for network in method.children():
+            logits = network(scan[None]).logits
+            network.decoder.head.bias[0] += (logits[:, 1] - logits[:, 0]).median()
+    found = sliding_window(method.predict_members, scan, patch, stride)
+    labels = plain.window_labels(list(method.children()), image, patch, stride)
+    assert 0.1 < labels.mean() < 0.9
+    clear = (found.mean(0)[0] - found.mean(0)[1]).abs().numpy() > 1e-5
+    assert (labels == found.mean(0).argmax(0).numpy())[clear].all()
+
+
+def test_plain_metrics_are_ours():
+    rng = np.random.default_rng(0)
+    masks = [rng.random((12, 11, 10)) < 0.3 for _ in range(2)]
+    ours = compare_masks(*masks)
+    assert plain.metrics(*masks) == {key: ours[key] for key in ("dice", "jaccard", "hd95", "asd")}
+
+
+def test_macs_of_a_step_by_hand():
+    experiment = Experiment.default("la", "lesson", patch=(32, 16, 16), stride=(8, 8, 8))
+    # The head of each network: 1^3 kernels from 8 to 2 filters; forward, and twice that backward.
+    with_head = training_step.step_macs(experiment)
+    parts = experiment.train.labeled_batch + experiment.train.unlabeled_batch
+    assert with_head > parts * 2 * 3 * 32 * 16**2 * 8 * 2
+    # All but the first layers' input gradients scale with the number of voxels.
+    larger = experiment.replace(patch=(32, 32, 16))
+    assert training_step.step_macs(larger) == 2 * with_head
+
+
+def test_the_two_sides_take_turns_and_the_median_counts(monkeypatch):
+    calls = []
+    seconds = iter([9, 9, 4, 1, 8, 2, 6, 3])  # plain, ours, plain, ...; the first turn warms up
+
+    def timed(run):
+        run()
+        return next(seconds)
+
+    monkeypatch.setattr(ratio, "timed", timed)
+    found = ratio.compare(lambda: calls.append("plain"), lambda: calls.append("ours"), repeats=3)
+    assert calls == ["plain", "ours"] * 4
+    assert found == {"ratio": 3.0, "plain_seconds": 6, "seconds": 2, "repeats": 3}
+
+
+def test_the_published_table_is_that_of_the_record(capsys):
+    root = Path(__file__).parents[1]
+    path = root / benchmarks.FOLDER / "benchmark_cpu.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in record["ratios"].items():
+        part = record[name]
+        assert value == pytest.approx(part["plain_seconds"] / part["seconds"])
+    benchmarks.main(out=path, markdown=True)
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out.strip() in readme
