@@ -1,4 +1,7 @@
-"""A training that kills itself with -9 at a given place, for test_faults: loaded, then forked."""
+"""Trainings that end as no training should, and what must not be unpickled.
+
+Of its own, as processes that kill themselves are forked from one that has loaded just this.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ import signal
 from itertools import count
 from pathlib import Path
 
+import pytest
 import torch
+import torch._dynamo  # which the first optimiser would load in each process
 
 from dualseg import files
 from dualseg import train as training
 from dualseg.config import Experiment
+from dualseg.runs import Run
 
 
 def train_until(experiment: Experiment, out: Path, places: Path, deadly: int | None) -> None:
@@ -54,3 +60,35 @@ def train_until(experiment: Experiment, out: Path, places: Path, deadly: int | N
     files.os.replace, files.os.fdopen = replace_between, Torn
     training._Training._flush, training._Training.train_step = flush_and, step_and
     training.fit(experiment, out, resume=True)
+
+
+def stopping_at(step, then=None):
+    """A `train_step` that breaks, or calls `then`, before it takes the given step."""
+    real = training._Training.train_step
+
+    def train_step(self, progress):
+        if progress.step == step:
+            if then is None:
+                raise RuntimeError("power cut")
+            then()
+        return real(self, progress)
+
+    return train_step
+
+
+def stop_after_two_steps(experiment, out, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Training, "train_step", stopping_at(2))
+        with pytest.raises(RuntimeError, match="power cut"):
+            training.fit(experiment, out)
+    return Run(out)
+
+
+class Bomb:
+    """Unpickled, it would make a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
