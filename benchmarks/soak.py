@@ -6,8 +6,7 @@ evaluate it (sometimes killed half way, too) and segment a NIfTI file; weights, 
 must be, bit for bit, those of a run that nobody disturbed. Beside them one process that lives for
 the whole time does the same again and again, so that memory it does not give back adds up.
 
-The record is written after every cycle, so a soak that is killed itself goes on where it was.
-Needs Linux or macOS (`os.wait4`).
+The record is written after every cycle, so a soak that is killed goes on (on Linux, macOS).
 """
 
 from __future__ import annotations
@@ -124,10 +123,9 @@ def _soak(hours: float, out: Path, work: Path, seed: int) -> None:
         )
         record["memory"] = slope(record["cycles"])
         write_json(out, record)
-        kills = sum(len(cycle["kills"]) for cycle in record["cycles"])
         print(
-            f"cycle {number}: {record['cycles'][-1]['seconds']:.0f} s, {kills} kills so far, "
-            f"{len(record['mismatches'])} mismatches, {answer['resident_mb']:.1f} MB",
+            f"cycle {number}: {len(children.kills)} kills, {answer['resident_mb']:.1f} MB, so far "
+            f"{len(record['mismatches'])} mismatches and {len(record['failures'])} failures",
             flush=True,
         )
     mine.close()
@@ -181,7 +179,7 @@ def _worker(pipe: Connection, experiment: Experiment, work: Path) -> None:
 
 
 def resident_mb() -> float:
-    """Memory of this process that is in RAM now, in MB; where /proc is missing, the peak so far."""
+    """Memory of this process that is in RAM now, in MB; without /proc, the peak so far."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     except OSError:

@@ -14,9 +14,8 @@ import platformdirs
 
 from .cases import Case
 from .errors import DualsegError
-from .files import read_json, remove_scraps, write_atomically
+from .files import DAY, read_json, remove_scraps, write_atomically
 
-DAY = 24 * 3600.0  # seconds
 CACHE_VERSION = 1  # raise when the cached arrays would come out differently
 
 

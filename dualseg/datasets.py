@@ -60,7 +60,9 @@ class Dataset:
     """Full-grid voxels along one side of a voxel of this grid."""
     records: dict[str, dict] = field(default_factory=dict)
     """The manifest's record of each case, by id; empty where there is no manifest."""
-    _known: dict[str, tuple[CacheEntry, str]] = field(default_factory=dict, compare=False)
+    _known: dict[str, tuple[CacheEntry, str]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
     """Cache entry and SHA-256 of the cases that `cache` has given a fingerprint of."""
 
     def has_label(self, case_id: str) -> bool:

@@ -14,10 +14,16 @@ class DualsegError(Exception):
     """
 
 
+def brief(value: Any) -> str:
+    """A value as a sentence shows it, not longer than a line."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def require(condition: bool, name: str, expected: str, found: Any) -> None:
     """Raise DualsegError about the argument or setting `name` unless the condition holds."""
     if not condition:
-        raise DualsegError(f"{name}: expected {expected}, found {found!r}.")
+        raise DualsegError(f"{name}: expected {expected}, found {brief(found)}.")
 
 
 def require_one_of(name: str, found: Any, known: Iterable[str]) -> None:

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import DualsegError
+from .errors import DualsegError, brief
 
 MAX_TEXT = 32 * 2**20  # bytes; parsed they take up to thirty times as much
 _NEVER_IN_NAMES = set('/\\:*?"<>| ')
 _SCRAP = ".tmp"
+DAY = 24 * 3600.0  # seconds
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -95,7 +96,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def require_fields(values: Any, fields: dict[str, type | tuple[type, ...]], place: object) -> None:
     """Raise DualsegError, naming the file, unless `values` has all `fields` with their types."""
     if not isinstance(values, dict):
-        raise DualsegError(f"{place}: expected an object, found {_brief(values)}.")
+        raise DualsegError(f"{place}: expected an object, found {brief(values)}.")
     for name, kind in fields.items():
         if name not in values:
             raise DualsegError(
@@ -106,7 +107,7 @@ def require_fields(values: Any, fields: dict[str, type | tuple[type, ...]], plac
             kinds = kind if isinstance(kind, tuple) else (kind,)
             wanted = " or ".join(k.__name__ for k in kinds)
             raise DualsegError(
-                f"{place}: expected {name!r} to be of type {wanted}, found {_brief(values[name])}; "
+                f"{place}: expected {name!r} to be of type {wanted}, found {brief(values[name])}; "
                 "the file is not one that dualseg wrote."
             )
 
@@ -126,14 +127,9 @@ def require_file_name(name: Any, place: object) -> str:
     if not good:
         raise DualsegError(
             f"{place}: expected ids that can be file names (no slash, colon or space, no dot in "
-            f"front, at most 200 bytes), found {_brief(name)}."
+            f"front, at most 200 bytes), found {brief(name)}."
         )
     return name
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _no_number(name: str) -> None:

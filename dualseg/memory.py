@@ -42,6 +42,6 @@ def require_memory(shape: Sequence[int], itemsize: int, place: object) -> None:
     if wanted > limit:
         raise DualsegError(
             f"{place}: expected an array of at most {limit / 1e9:.1f} GB (a fourth of this "
-            f"machine's memory), found {' x '.join(map(str, shape))} values, {wanted / 1e9:.3g} "
+            f"machine's memory), found {' x '.join(map(str, shape))} values, {wanted / 1e9:,.0f} "
             "GB; is its header damaged?"
         )

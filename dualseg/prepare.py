@@ -22,6 +22,7 @@ from tqdm import tqdm
 from .alignment import draw_sheet
 from .cases import read_h5
 from .errors import DualsegError, require_one_of
+from .files import DAY, remove_scraps
 from .nifti import resize
 from .prepared import (
     is_prepared,
@@ -69,6 +70,7 @@ def prepare(
     split = _split(dataset, cases, recipe, lists, train_list, test_list)
     names = modalities if dataset == "brats2019" else SPECS[dataset].modalities
     _require_own_folder(out, dataset, recipe, names)
+    remove_scraps(out, older_than=DAY)
     listed = {*split.train, *split.test}
     cases = [case for case in cases if case.id in listed]
     records = _run(cases, out, recipe, SPECS[dataset].orientation)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DualsegError
+from .errors import DualsegError, brief
 from .files import read_json, require_fields, require_file_name, write_atomically, write_json
 
 LAYOUT = 1
@@ -160,4 +160,6 @@ def require_spacing(spacing: Sequence[Any], place: object) -> None:
     """Raise DualsegError unless these are three voxel sizes in mm."""
     good = len(spacing) == 3 and all(isinstance(s, int | float) and 0 < s < 1e3 for s in spacing)
     if not good:
-        raise DualsegError(f"{place}: expected a spacing of three sizes in mm, found {spacing!r}.")
+        raise DualsegError(
+            f"{place}: expected a spacing of three sizes in mm, found {brief(spacing)}."
+        )

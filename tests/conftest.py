@@ -40,15 +40,18 @@ TRAIN = [f"TRAIN{i}" for i in range(8)]
 TEST = ["TESTB", "TESTA"]
 
 
-@pytest.fixture
-def la_root(tmp_path) -> Path:
+def make_la(root: Path) -> Path:
     """Ten small cases with lists, in the LA layout."""
-    root = tmp_path / "LA"
     for i, case_id in enumerate(TRAIN + TEST):
         write_la_case(root, case_id, *ball_case(i, (40 + i, 36, 22)))
     (root / "train.list").write_text("\n".join(TRAIN) + "\n")
     (root / "test.list").write_text("\n".join(TEST) + "\n")
     return root
+
+
+@pytest.fixture
+def la_root(tmp_path) -> Path:
+    return make_la(tmp_path / "LA")
 
 
 @pytest.fixture
@@ -76,3 +79,9 @@ def real_la() -> Path:
     if not folder:
         pytest.skip("DUALSEG_LA_DIR is not set: no real left-atrium data at hand")
     return Path(folder)
+
+
+@pytest.fixture
+def observed(record_property):
+    """Say what a test of a fault saw, for FAULTS.md (see benchmarks/faults.py)."""
+    return lambda text: record_property("observed", text)

@@ -92,6 +92,10 @@ def test_fingerprint_is_of_the_arrays_not_of_the_file(la_root):
     assert dataset.cache(TRAIN) != before
 
 
+@pytest.mark.fault(
+    "an interrupted writing of the cache",
+    "the case is cached anew",
+)
 def test_interrupted_cache_writing_is_taken_up_again(la_root, monkeypatch):
     dataset = open_dataset("la", la_root)
     real = np.save
@@ -156,6 +160,10 @@ def test_root_is_missing(tmp_path):
         open_dataset("la", tmp_path / "nowhere")
 
 
+@pytest.mark.fault(
+    "a missing case",
+    "one sentence that names the file",
+)
 def test_case_is_missing(la_root):
     (la_root / TRAIN[2] / "mri_norm2.h5").unlink()
     with pytest.raises(
@@ -205,6 +213,10 @@ DAMAGES = {
 }
 
 
+@pytest.mark.fault(
+    "damaged or impossible volumes",
+    "one sentence that names the file",
+)
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_damaged_case_is_named(la_root, kind):
     _damage(la_root, kind)

@@ -144,6 +144,10 @@ def test_what_cannot_be_fetched_is_explained(name, words, capsys):
     assert all(len(line) <= 100 for line in out.splitlines())
 
 
+@pytest.mark.fault(
+    "a download that is killed",
+    "the files that arrived stay; the rest is fetched",
+)
 def test_a_killed_fetch_goes_on_where_it_stopped(server, expected, tmp_path):
     root, server.delay = tmp_path / "LA", 0.5
     code = f"from dualseg.download import fetch; fetch('la', {str(root)!r}, {server.address!r}, "
@@ -162,6 +166,10 @@ def test_a_killed_fetch_goes_on_where_it_stopped(server, expected, tmp_path):
     assert len(server.hits) <= 6 - there
 
 
+@pytest.mark.fault(
+    "a download with another checksum",
+    "refused by name; the others are kept",
+)
 def test_a_corrupted_file_is_refused_by_name_and_the_others_are_kept(server, expected, tmp_path):
     (server.folder / CASES[2] / "mri_norm2.h5").write_bytes(b"no more what it was")
     root = tmp_path / "LA"

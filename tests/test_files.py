@@ -19,6 +19,10 @@ def test_writes_and_replaces_with_usual_permissions(tmp_path):
     assert path.stat().st_mode == plain.stat().st_mode
 
 
+@pytest.mark.fault(
+    "a write that fails half way",
+    "the old file stays, no half file is left",
+)
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
 def test_failure_keeps_the_old_file_and_leaves_no_scraps(tmp_path, number):
     path = tmp_path / "file"

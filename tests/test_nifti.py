@@ -201,6 +201,10 @@ def test_bad_scans_are_named_and_nothing_is_written(trained, tmp_path, kind):
     assert not out.exists()
 
 
+@pytest.mark.fault(
+    "a mask that would overwrite its scan",
+    "refused",
+)
 def test_the_scan_itself_is_never_overwritten(trained, tmp_path):
     source = tmp_path / "scan.nii.gz"
     nib.save(trained[1], source)
@@ -224,6 +228,10 @@ def test_a_header_without_orientation_is_remarked(trained, tmp_path):
     assert any("does not say how the scan lies in the body" in remark for remark in remarks)
 
 
+@pytest.mark.fault(
+    "weights that are not numbers",
+    "no mask is written",
+)
 def test_weights_that_are_nan_write_no_mask(finished, tmp_path, monkeypatch):
     class Broken(Brightness):
         def predict_members(self, windows):

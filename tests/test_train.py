@@ -73,6 +73,10 @@ def test_same_seed_same_weights_other_seed_other_weights(small, tmp_path):
         assert_same_weights(runs[0], runs[2])
 
 
+@pytest.mark.fault(
+    "an exception at any step",
+    "resumed, weights and log are bit for bit those of an undisturbed run",
+)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("crash_at", [1, 2, 3, 5])
 def test_resumed_after_a_crash_bit_identical(small, tmp_path, monkeypatch, crash_at, method):
@@ -97,6 +101,10 @@ def test_resumed_after_a_crash_bit_identical(small, tmp_path, monkeypatch, crash
     assert logs[0] == logs[1]
 
 
+@pytest.mark.fault(
+    "kill -9 from outside, then --resume on the command line",
+    "the weights are bit for bit those of an undisturbed run",
+)
 def test_killed_process_resumes_bit_identical(small, tmp_path):
     """SIGKILL half way, from outside, then --resume on the command line."""
     small = small.replace(iterations=30, checkpoint_every=5)
@@ -160,9 +168,14 @@ def test_killed_process_resumes_bit_identical(small, tmp_path):
     assert "this run is finished; nothing to do" in again.stdout
 
 
+@pytest.mark.fault(
+    "Ctrl-C, SIGTERM or SIGUSR1 during a training",
+    "the step is finished, a checkpoint is written; resumed bit for bit",
+)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ on Windows")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_writes_a_checkpoint_and_resumes(small, tmp_path, monkeypatch, number):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_signal_writes_a_checkpoint_and_resumes(small, tmp_path, monkeypatch, name):
+    number = getattr(signal, name)  # Windows has no SIGUSR1
     small = small.replace(checkpoint_every=1000)
     whole = fit(small, tmp_path / "whole")
     step = training._Training.train_step
@@ -173,13 +186,14 @@ def test_signal_writes_a_checkpoint_and_resumes(small, tmp_path, monkeypatch, nu
         return step(self, progress)
 
     monkeypatch.setattr(training._Training, "train_step", interrupted_step)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted) as stopped:
         fit(small, tmp_path / "cut")
+    assert stopped.value.status == 128 + number
     run = Run(tmp_path / "cut")
     assert read_checkpoint(run.state_path)[1]["step"] == 4
     assert len(run.log()) == 4
     monkeypatch.undo()
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
     assert_same_weights(whole, fit(small, tmp_path / "cut", resume=True))
 
 
@@ -196,12 +210,20 @@ def test_existing_run_is_not_overwritten(small, tmp_path):
         fit(small, tmp_path / "run")
 
 
+@pytest.mark.fault(
+    "a resume with other settings",
+    "refused, naming setting and both values",
+)
 def test_resume_with_other_settings_is_refused(small, tmp_path):
     fit(small, tmp_path / "run")
     with pytest.raises(DualsegError, match="started with iterations = 6, now asked for 9"):
         fit(small.replace(iterations=9), tmp_path / "run", resume=True)
 
 
+@pytest.mark.fault(
+    "a resume with other data",
+    "refused by the fingerprint",
+)
 def test_resume_with_changed_data_is_refused(small, la_root, tmp_path, monkeypatch):
     monkeypatch.setattr(training._Training, "run_to_end", lambda self: None)
     fit(small, tmp_path / "run")
@@ -210,6 +232,10 @@ def test_resume_with_changed_data_is_refused(small, la_root, tmp_path, monkeypat
         fit(small, tmp_path / "run", resume=True)
 
 
+@pytest.mark.fault(
+    "the data have moved",
+    "a resume takes them from the new place: the fingerprint is of the values",
+)
 def test_moved_data_are_the_same_data(small, la_root, tmp_path, monkeypatch):
     monkeypatch.setattr(training._Training, "run_to_end", lambda self: None)
     fit(small, tmp_path / "run")
@@ -217,6 +243,10 @@ def test_moved_data_are_the_same_data(small, la_root, tmp_path, monkeypatch):
     fit(small.replace(root=str(moved)), tmp_path / "run", resume=True)
 
 
+@pytest.mark.fault(
+    "a loss that is not a number",
+    "stops, naming step, term and cases; the last checkpoint is from before",
+)
 def test_nan_names_step_term_and_cases_and_keeps_the_checkpoint(small, tmp_path, monkeypatch):
     loss = METHODS["dual"].loss
 
@@ -237,6 +267,10 @@ def test_nan_names_step_term_and_cases_and_keeps_the_checkpoint(small, tmp_path,
     assert len(run.log()) == 3
 
 
+@pytest.mark.fault(
+    "the disk is full at a later checkpoint",
+    "the earlier one stays, and the training goes on from it, bit for bit",
+)
 def test_full_disk_keeps_the_old_checkpoint(small, tmp_path, monkeypatch):
     """The second checkpoint fails; the first one is still there, and the run goes on from it."""
     whole = fit(small, tmp_path / "whole")
@@ -258,6 +292,10 @@ def test_full_disk_keeps_the_old_checkpoint(small, tmp_path, monkeypatch):
     assert_same_weights(whole, fit(small, tmp_path / "cut", resume=True))
 
 
+@pytest.mark.fault(
+    "the disk is full when a log line is written",
+    "one sentence; the last checkpoint is unchanged",
+)
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_full_disk_while_logging_is_one_sentence(small, tmp_path, monkeypatch):
     monkeypatch.setattr(
@@ -267,6 +305,10 @@ def test_full_disk_while_logging_is_one_sentence(small, tmp_path, monkeypatch):
         fit(small, tmp_path / "run")
 
 
+@pytest.mark.fault(
+    "half files that killed processes left in a run",
+    "removed by the next process that holds the folder",
+)
 def test_scraps_of_killed_writes_are_removed(small, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(training._Training, "run_to_end", lambda self: None)
@@ -333,6 +375,10 @@ def test_cuda_trains_resumes_and_evaluates(small, tmp_path, monkeypatch):
     assert len(evaluate(run.folder)["cases"]) == 2
 
 
+@pytest.mark.fault(
+    "a log whose last line is torn",
+    "the torn line is left out",
+)
 def test_torn_log_line_is_dropped(small, tmp_path, monkeypatch):
     run = fit(small, tmp_path / "run")
     whole = run.log()
@@ -360,6 +406,10 @@ def test_volume_smaller_than_the_patch_is_padded(small, tmp_path):
     assert run.finished  # half resolution: volumes of about 20 x 18 x 11
 
 
+@pytest.mark.fault(
+    "weights of other networks",
+    "refused, naming the tensor and both shapes",
+)
 def test_checkpoint_of_another_architecture(small, tmp_path):
     run = fit(small, tmp_path / "run")
     other = build_method(small.replace(filters=4), dataset_spec("la"))
@@ -368,6 +418,10 @@ def test_checkpoint_of_another_architecture(small, tmp_path):
         run.load_method(torch.device("cpu"))
 
 
+@pytest.mark.fault(
+    "damaged weights of a finished run",
+    "one sentence that names the file",
+)
 @pytest.mark.parametrize("damage", ["truncated", "text", "empty"])
 def test_damaged_checkpoint(small, tmp_path, damage):
     run = fit(small, tmp_path / "run")
