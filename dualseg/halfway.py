@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from .lessons import NotebookSettings, project_folder
+from .lock import when_free
 from .methods import Method
 from .networks import NetworkOutput
 from .runs import Run
@@ -55,7 +56,9 @@ def halfway(settings: NotebookSettings, draw: int = 0) -> Halfway:
         method="supervised", iterations=settings.choose(smoke=6, lesson=100, full=1000)
     )
     name = f"halfway_{settings.dataset.spec.name}_{settings.profile}_seed{settings.seed}"
-    run = fit(experiment, project_folder() / "runs" / "lessons" / name, resume=True)
+    folder = project_folder() / "runs" / "lessons" / name
+    # Another notebook may just be training them.
+    run = when_free(lambda: fit(experiment, folder, resume=True), every=1)
     method = run.load_method(torch.device("cpu"))
     split = settings.dataset.split(experiment.labeled)
     sampler = BatchSampler(settings.dataset, split, experiment.train, settings.seed, unlabeled=True)

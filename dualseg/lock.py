@@ -11,11 +11,11 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from .errors import DualsegError
 
@@ -23,6 +23,10 @@ NAME = "run.lock"
 _HERE = f" on {socket.gethostname()}"
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 _FAR = 2**30  # Windows keeps others from reading a locked byte, so lock one behind the text
+
+
+class InUse(DualsegError):
+    """Another process holds the folder; it may be waited for."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Claim:
 def held(folder: Path) -> Iterator[Claim]:
     """Hold a folder (made if missing) while the context lasts.
 
-    Raises DualsegError, naming process and machine, where another process holds it. A file system
+    Raises `InUse`, naming process and machine, where another process holds it. A file system
     without locks (some network drives) gives a warning instead.
     """
     path = folder / NAME
@@ -67,7 +71,7 @@ def held(folder: Path) -> Iterator[Claim]:
             if error.errno in _HELD:
                 file.seek(0)
                 holder = file.read(200).decode("utf-8", "replace") or "another process"
-                raise DualsegError(
+                raise InUse(
                     f"{folder}: is in use by {holder}; wait for it or stop it, or choose another "
                     "--out."
                 ) from error
@@ -80,6 +84,19 @@ def held(folder: Path) -> Iterator[Claim]:
             file.truncate(0)
             file.write(f"process {os.getpid()}{_HERE}".encode())
         yield Claim(folder, file)
+
+
+T = TypeVar("T")
+
+
+def when_free(work: Callable[[], T], every: float = 5.0) -> T:
+    """What `work` returns, tried again every so many seconds while it raises `InUse`."""
+    while True:
+        try:
+            return work()
+        except InUse as error:
+            print(f"waiting: {error}", flush=True)
+            time.sleep(every)
 
 
 def is_held(folder: Path) -> bool | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from .errors import DualsegError, require, require_one_of
 from .evaluate import evaluate
 from .files import read_json
 from .jobs import Failure, Place, run_jobs
+from .lock import when_free
 from .methods import METHODS
 from .records import losses_of, shown
 from .run_start import check_folder
@@ -30,7 +30,6 @@ NAMED = ("dataset", "root", "method", "preset", "profile", "labeled", "seed")
 """What an option of its own says, and the name of a run's folder shows."""
 TRAINING_PART = 0.8
 """Of a run's time, roughly, for the estimate; the rest is its evaluation."""
-RETRY_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -173,17 +172,9 @@ def train_and_measure(experiment: Experiment, folder: Path) -> None:
 
     Where another process is at it (an earlier sweep's, whose parent was killed), this waits.
     """
-    while True:
-        try:
-            run = fit(experiment, folder, resume=True)
-            if not run.record_path().is_file():
-                evaluate(run.folder, root=experiment.root)
-            return
-        except DualsegError as error:
-            if "in use" not in str(error):
-                raise
-            print(f"waiting: {error}", flush=True)
-            time.sleep(RETRY_SECONDS)
+    run = when_free(lambda: fit(experiment, folder, resume=True))
+    if not run.record_path().is_file():
+        when_free(lambda: evaluate(run.folder, root=experiment.root))
 
 
 def run_sweep(members: Sequence[Member], place: Place, folder: Path) -> dict[str, Failure]:

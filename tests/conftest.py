@@ -8,8 +8,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from dualseg.config import Experiment
+
+
+# Two processes test side by side (pyproject.toml): with a thread each, they and what they start
+# share two cores.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session", autouse=True)

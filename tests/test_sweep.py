@@ -23,6 +23,7 @@ from dualseg import sweep as sweeping
 from dualseg.config import Experiment
 from dualseg.errors import DualsegError
 from dualseg.jobs import Place
+from dualseg.lock import InUse
 from dualseg.runs import Run
 from dualseg.sweep import over_seeds, plan, steps_done
 
@@ -350,11 +351,11 @@ def test_a_run_that_another_process_is_at_is_waited_for(small, tmp_path, monkeyp
     def busy(experiment, folder, resume):
         tries.append(folder)
         if len(tries) < 3:
-            raise DualsegError(f"{folder}: is in use by another process.")
+            raise InUse(f"{folder}: is in use by another process.")
         raise DualsegError("then something else")
 
     monkeypatch.setattr(sweeping, "fit", busy)
-    monkeypatch.setattr(sweeping, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     with pytest.raises(DualsegError, match="something else"):
         TRAIN_AND_MEASURE(small, tmp_path)
     assert len(tries) == 3
