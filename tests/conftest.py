@@ -12,7 +12,6 @@ import torch
 
 from dualseg.config import Experiment
 
-
 # Two processes test side by side (pyproject.toml): with a thread each, they and what they start
 # share two cores.
 torch.set_num_threads(1)
