@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import signal
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -61,31 +62,39 @@ def without_pictures(experiment, folder, do=TRAIN_AND_MEASURE):
     do(experiment, folder)
 
 
+def _command(words: list[str], output: Path, environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.setsid()
+    file = os.open(output, os.O_WRONLY | os.O_CREAT)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    sweeping.train_and_measure = without_pictures
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    os._exit(cli.main(words))
+
+
 @contextmanager
 def in_a_process(words: list[str], output: Path):
-    """The command in a process of its own that leads a process group, with all its children."""
-    process = os.fork()
-    if process == 0:
-        os.setsid()
-        file = os.open(output, os.O_WRONLY | os.O_CREAT)
-        os.dup2(file, 1)
-        os.dup2(file, 2)
-        sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-        status = 70
-        try:
-            status = cli.main(words)
-        finally:
-            os._exit(status)
+    """The command in a process of its own that leads a process group, with all its children.
+
+    Forked from a server that has nothing but the imports: a fork of this one could hang on a lock
+    that another of its threads held.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", "dualseg.sweep"])
+    process = context.Process(target=_command, args=(words, output, dict(os.environ)))
+    process.start()
     try:
         yield process
     finally:
-        try:
-            os.killpg(process, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.join()
 
 
-def until(condition, seconds: float = 60):
+def until(condition, seconds: float = 180):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -116,8 +125,8 @@ def test_killed_sweep_goes_on_with_what_is_missing(la_root, tmp_path, capsys, mo
     with in_a_process(words, tmp_path / "output") as process:
         until(lambda: sum(m.record_path().is_file() for m in members) >= 2)
         until(lambda: any(m.exists and not m.finished for m in members))
-        os.killpg(process, signal.SIGKILL)  # parent, submitit's processes and the jobs
-        os.waitpid(process, 0)
+        os.killpg(process.pid, signal.SIGKILL)  # parent, submitit's processes and the jobs
+        process.join()
     before = {m.folder.name: hashes(m.folder) for m in members if m.record_path().is_file()}
     assert 2 <= len(before) < 6
 
@@ -184,9 +193,9 @@ def test_ctrl_c_stops_the_jobs_with_a_checkpoint(la_root, tmp_path):
     member = Run(out / "la_supervised_2labels_smoke_seed0")
     with in_a_process(words, tmp_path / "output") as process:
         until(lambda: steps_done(member) >= 2)
-        os.killpg(process, signal.SIGINT)  # what a terminal does
-        _, status = os.waitpid(process, 0)
-    assert os.waitstatus_to_exitcode(status) == 130
+        os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+        process.join()
+    assert process.exitcode == 130
     assert "the same command goes on" in (tmp_path / "output").read_text()
     assert member.state_path.is_file() and not member.finished
     (log,) = (out / "jobs").glob("*/*_log.out")
@@ -214,12 +223,12 @@ def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(la_root, tmp_pa
     folder = out / "jobs" / member.folder.name
     with in_a_process(words, tmp_path / "output") as process:
         until(lambda: steps_done(member) >= 2)
-        os.kill(process, signal.SIGKILL)  # the login session is gone, the job is not
-        os.waitpid(process, 0)
+        os.kill(process.pid, signal.SIGKILL)  # the login session is gone, the job is not
+        process.join()
     with in_a_process(words, tmp_path / "output2") as process:
         SlurmJob(folder, "100")._interrupt(timeout=False)  # SIGTERM, then SIGUSR2
-        _, status = os.waitpid(process, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+        process.join()
+    assert process.exitcode == 0
     assert member.finished and member.record_path().is_file()
     assert [line["step"] for line in member.log()] == list(range(1, 61))
     assert len(list(folder.glob("*_submitted.pkl"))) == 1  # not submitted a second time
