@@ -27,7 +27,7 @@ HEAD = """# What a run survives
 
 Written by `python -m benchmarks.faults` from the tests that carry the mark `fault`, not by hand.
 "Observed" is what the last of a fault's tests saw, mostly the sentence that a user gets (three dots
-stand for the test's folder); "as promised" where the test compares what is left, as weights or files.
+stand for its folder); "as promised" where the test compares what is left, as weights or files.
 
 """
 
