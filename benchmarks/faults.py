@@ -27,7 +27,7 @@ HEAD = """# What a run survives
 
 Written by `python -m benchmarks.faults` from the tests that carry the mark `fault`, not by hand.
 "Observed" is what the last of a fault's tests saw, mostly the sentence that a user gets (three dots
-stand for the test's folder); "as promised" where the test compares what is left: weights, files.
+stand for its folder); "as promised" where the test compares what is left, as weights or files.
 
 """
 
@@ -86,9 +86,7 @@ def main(
     recorder = Recorder()
     with pytest.MonkeyPatch.context() as patch:
         recorder.listen(patch)
-        status = pytest.main(
-            ["-m", "fault", "-q", "-n", "0", "-p", "no:cacheprovider"], plugins=[recorder]
-        )
+        status = pytest.main(["-m", "fault", "-q", "-n", "0", "-p", "no:cacheprovider"], plugins=[recorder])
     rows = list(recorder.faults.values())
     if not rows:
         sys.exit("faults: expected tests with the mark fault, found none; run it in the project.")
