@@ -86,7 +86,8 @@ def main(
     recorder = Recorder()
     with pytest.MonkeyPatch.context() as patch:
         recorder.listen(patch)
-        status = pytest.main(["-m", "fault", "-q", "-n", "0", "-p", "no:cacheprovider"], plugins=[recorder])
+        words = ["-m", "fault", "-q", "-n", "0", "-p", "no:cacheprovider"]
+        status = pytest.main(words, plugins=[recorder])
     rows = list(recorder.faults.values())
     if not rows:
         sys.exit("faults: expected tests with the mark fault, found none; run it in the project.")

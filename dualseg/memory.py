@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from .errors import DualsegError
 
@@ -20,8 +22,13 @@ def process_peak_mb() -> float:
         import psutil
 
         return round(psutil.Process().memory_info().peak_wset / 1e6, 1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)  # bytes there, kB on Linux
+    try:  # on Linux: the number below is never less than the starting process's memory was
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        peak = 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+    except (OSError, TypeError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else kB
+        peak *= 1 if sys.platform == "darwin" else 1024
+    return round(peak / 1e6, 1)
 
 
 def machine_memory() -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .cases import Case
 from .datasets import Dataset, Split
 from .train_config import TrainConfig
 
@@ -67,7 +68,7 @@ class BatchSampler:
         self.labeled = split.labeled
         self.unlabeled = split.unlabeled if unlabeled else ()
         self.share = slice(ranks[0], None, ranks[1])
-        self._scales: dict[str, IntensityScale] = {}
+        self._opened: dict[str, tuple[Case, IntensityScale]] = {}
 
     def batch(self, step: int) -> Batch:
         """The batch of training step `step` (from 0), on the CPU."""
@@ -100,8 +101,7 @@ class BatchSampler:
     ) -> tuple[np.ndarray, np.ndarray, IntensityScale]:
         """A crop as stored, and the scale of its volume."""
         rng = np.random.default_rng([self.seed, _CROP, step, place])
-        case = self.dataset.case(case_id)
-        scale = self._scale(case_id, case.channels)
+        case, scale = self._open(case_id)
         # Padding with the value that becomes 0.
         image, label = random_crop(
             case.channels, case.label, self.config.patch, rng, fill=scale.center
@@ -110,10 +110,12 @@ class BatchSampler:
             image, label = random_turn_and_flip(image, label, rng)
         return image, label, scale
 
-    def _scale(self, case_id: str, image: np.ndarray) -> IntensityScale:
-        if case_id not in self._scales:
-            self._scales[case_id] = IntensityScale.of(image, self.config.normalise)
-        return self._scales[case_id]
+    def _open(self, case_id: str) -> tuple[Case, IntensityScale]:
+        if case_id not in self._opened:
+            case = self.dataset.case(case_id)  # mapped, not read
+            scale = IntensityScale.of(case.channels, self.config.normalise)
+            self._opened[case_id] = case, scale
+        return self._opened[case_id]
 
 
 @dataclass(frozen=True)
