@@ -23,6 +23,10 @@ from .train_config import TrainConfig
 
 Predict = Callable[[Tensor], Tensor]
 
+# Voxels of windows to be predicted at a time. On two CPU cores 4 windows of 48 x 32 x 32 together
+# take a fourth of the time that they take one by one, and of 112 x 112 x 80 the same time.
+BUSY = {"cpu": 2**18, "cuda": 2**22}
+
 
 def window_starts(size: int, patch: int, stride: int) -> list[int]:
     """Where the windows along one axis begin; the last one ends at the border."""
@@ -36,9 +40,11 @@ def sliding_window(
     image: Tensor,
     patch: tuple[int, int, int],
     stride: tuple[int, int, int],
-    window_batch: int = 4,
+    window_batch: int | None = None,
 ) -> Tensor:
-    """Average the predictions of overlapping windows.
+    """Average the predictions of overlapping windows, `window_batch` at a time.
+
+    By default as many as keep the device busy: small windows together, large ones one by one.
 
     Shapes: image (C, X, Y, Z); `predict` maps (B, C, *patch) to (M, B, classes, *patch); the result
     is (M, classes, X, Y, Z) where the sums are, on the image's device if they fit. A side smaller
@@ -47,6 +53,8 @@ def sliding_window(
     Where memory is short it goes on with fewer windows at a time, or sums in the computer's memory
     instead of the GPU's, and says so in a warning; DualsegError where not even one window fits.
     """
+    if window_batch is None:
+        window_batch = max(1, BUSY[image.device.type] // math.prod(patch))
     sides = image.shape[1:]
     missing = [max(p - s, 0) for s, p in zip(sides, patch, strict=True)]
     before = [m // 2 for m in missing]
