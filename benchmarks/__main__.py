@@ -8,12 +8,14 @@ with a GPU; README's table is made of them by `--markdown`.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from dualseg.environment import describe_device, pick_device, versions
+from dualseg.errors import require, require_one_of
 from dualseg.files import read_json, write_json
 
 from . import batch_loading, loss_cost, metrics, sliding_window, training_step
@@ -22,7 +24,11 @@ FOLDER = Path("figures/records")
 
 
 def main(
-    root: Path | None = None, repeats: int = 5, out: Path | None = None, markdown: bool = False
+    root: Path | None = None,
+    repeats: int = 5,
+    out: Path | None = None,
+    only: tuple[str, ...] = (),
+    markdown: bool = False,
 ) -> None:
     """Measure everything and write the record; or print the table of an existing one.
 
@@ -30,6 +36,7 @@ def main(
         root: Folder of the LA data; without it, phantoms stand in for the volumes.
         repeats: Timed repetitions of each side; the median counts.
         out: JSON to write; by default figures/records/benchmark_cpu.json or benchmark_gpu.json.
+        only: Names of what to measure anew; the rest of the record stays.
         markdown: Only print the table of the record there.
     """
     device = pick_device()
@@ -38,22 +45,30 @@ def main(
         print(table(read_json(out)))
         return
     large = "full" if device.type == "cpu" else "paper"
-    results: dict[str, Any] = {
-        "training_step": training_step.main(large, repeats),
-        "training_step_lesson": training_step.main("lesson", repeats),
-        "batch_loading": batch_loading.main(root, repeats),
-        "sliding_window": sliding_window.main("lesson", repeats),
-        "sliding_window_paper": sliding_window.main("paper", max(1, repeats // 2)),
-        "metrics": metrics.main(root, repeats),
-        "loss_cost": loss_cost.main("lesson", samples=2, repeats=repeats),
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "training_step": lambda: training_step.main(large, repeats),
+        "training_step_lesson": lambda: training_step.main("lesson", repeats),
+        "batch_loading": lambda: batch_loading.main(root, repeats),
+        "sliding_window": lambda: sliding_window.main("lesson", repeats),
+        "sliding_window_paper": lambda: sliding_window.main("paper", max(1, repeats // 2)),
+        "metrics": lambda: metrics.main(root, repeats),
+        "loss_cost": lambda: loss_cost.main("lesson", samples=2, repeats=repeats),
     }
-    record = {
+    machine = {
         "device": describe_device(device),
         "cores": os.cpu_count(),
         "versions": versions(),
-        "ratios": {name: part["ratio"] for name, part in results.items() if "ratio" in part},
-        **results,
     }
+    record: dict[str, Any] = read_json(out) if only else {}
+    for name in only:
+        require_one_of("only", name, parts)
+    for name, found in machine.items():
+        require(record.get(name, found) == found, "only", f"the record's {name} here", found)
+    record = machine | {"ratios": {}} | record
+    for name in only or parts:
+        record[name] = parts[name]()
+        if "ratio" in record[name]:
+            record["ratios"][name] = record[name]["ratio"]
     write_json(out, record)
     print(f"\n{table(record)}\n\n{out}: written.")
 

@@ -126,8 +126,10 @@ def _surface(mask: np.ndarray) -> np.ndarray:
     r"""Voxels of the mask with one of their six neighbours outside it, or outside the volume."""
     padded, inside = np.pad(mask, 1), mask.copy()
     for axis in range(3):
-        for step in (-1, 1):
-            inside &= np.roll(padded, step, axis)[1:-1, 1:-1, 1:-1]
+        for first in (0, 2):  # of the neighbours on one side, and on the other
+            neighbours = [slice(1, -1)] * 3
+            neighbours[axis] = slice(first, first + mask.shape[axis])
+            inside &= padded[tuple(neighbours)]
     return np.argwhere(mask & ~inside)
 
 
@@ -145,7 +147,8 @@ def _distances(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     r"""Distance of each point to the nearest of the others."""
     # Points of a grid: balancing the tree costs more than it saves.
-    return KDTree(others, balanced_tree=False, compact_nodes=False).query(points, workers=-1)[0]
+    tree = KDTree(others, leafsize=16, balanced_tree=False, compact_nodes=False)
+    return tree.query(points, workers=-1)[0]
 
 
 def _joint_box(prediction: np.ndarray, truth: np.ndarray) -> tuple[slice, ...]:

@@ -48,7 +48,8 @@ def build_record(
         "config": info["config"] | {"root": None},  # a path of one machine is of no use elsewhere
         "device": info["device"],
         "versions": info["versions"],
-        "processes": info.get("processes", 1),
+        # One each, unless torchrun started more.
+        **({"processes": info["processes"]} if info.get("processes", 1) > 1 else {}),
         "data": info["data"],
         "seconds": info["training"]["seconds"],
         "peak_memory_mb": info["training"]["peak_memory_mb"],
@@ -89,8 +90,12 @@ def _statistics(cases: list[dict]) -> dict[str, Any]:
 
 
 def load_records(folder: str | Path = PUBLISHED) -> list[dict[str, Any]]:
-    """All records of a folder, by name; raises DualsegError for a file that is none."""
-    return [_read_record(path) for path in sorted(Path(folder).glob("*.json"))]
+    """All records of runs in a folder, by name; raises DualsegError for a file that is none.
+
+    Those of benchmarks (benchmark_*.json) are of another kind, and left out.
+    """
+    paths = (path for path in Path(folder).glob("*.json") if not path.match("benchmark_*"))
+    return [_read_record(path) for path in sorted(paths)]
 
 
 def _read_record(path: Path) -> dict[str, Any]:
