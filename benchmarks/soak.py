@@ -12,6 +12,8 @@ The record is written after every cycle, so a soak that is killed goes on (on Li
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import gzip
 import hashlib
 import json
@@ -29,7 +31,6 @@ from typing import Any
 
 import numpy as np
 import tyro
-from matplotlib.figure import Figure
 from safetensors.numpy import load_file
 
 from dualseg.config import Experiment
@@ -40,9 +41,11 @@ from dualseg.evaluate import evaluate
 from dualseg.files import read_json, write_json
 from dualseg.memory import process_peak_mb
 from dualseg.nifti import export_case, predict_nifti
-from dualseg.plotting import WIDTH, save
+from dualseg.plotting import save
 from dualseg.runs import Run
 from dualseg.train import fit
+
+from .soak_report import draw, sentence
 
 SETTINGS = {
     "iterations": 24,
@@ -51,7 +54,6 @@ SETTINGS = {
     "stride": (16, 16, 16),
 }
 SCAN = "phantom_041"
-STEADY_MB_PER_HOUR = 1.0  # a slope below this would take a month to fill a gigabyte
 
 
 def main(
@@ -75,8 +77,8 @@ def main(
     if not draw_only:
         _soak(hours, out, work.resolve(), seed)
     record = read_json(out)
-    print(_sentence(record))
-    save(_draw(record), picture, alt=_sentence(record))
+    print(sentence(record))
+    save(draw(record), picture, alt=sentence(record))
 
 
 def _soak(hours: float, out: Path, work: Path, seed: int) -> None:
@@ -121,7 +123,6 @@ def _soak(hours: float, out: Path, work: Path, seed: int) -> None:
                 **answer,
             }
         )
-        record["memory"] = slope(record["cycles"])
         write_json(out, record)
         print(
             f"cycle {number}: {len(children.kills)} kills, {answer['resident_mb']:.1f} MB, so far "
@@ -169,6 +170,7 @@ def _worker(pipe: Connection, experiment: Experiment, work: Path) -> None:
                 {
                     "results": _results(run, mask),
                     "resident_mb": round(resident_mb(), 2),
+                    "held_mb": held_mb(),
                     "open_files": len(os.listdir("/dev/fd")),
                 }
             )
@@ -185,6 +187,19 @@ def resident_mb() -> float:
     except OSError:
         return process_peak_mb()
     return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def held_mb() -> float | None:
+    """The same once the C library has given free pages back; None where it cannot (not glibc).
+
+    What it keeps for later changes by tens of MB from cycle to cycle, and would hide a small leak.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is None:
+        return None
+    trim(0)
+    return round(resident_mb(), 2)
 
 
 def _results(run: Path, mask: Path) -> dict[str, str]:
@@ -261,86 +276,6 @@ class _Children:
         elif status != 0:
             text = errors.read_text(encoding="utf-8", errors="replace")
             raise subprocess.CalledProcessError(status, command, stderr=f"{status}: {text}")
-
-
-def slope(cycles: list[dict[str, Any]]) -> dict[str, Any]:
-    """Least-squares slope of the long-lived process's memory over the second half of the time.
-
-    In MB/hour, with its standard error; the first half warms up. "flat" is a slope that is not
-    above two standard errors, or below `STEADY_MB_PER_HOUR`; None for fewer than 10 cycles or
-    where the second half holds a restart of the soak (a new process warms up again).
-    """
-    hours, memory = _memory(cycles)
-    late = hours > hours[-1] / 2
-    hours, memory = hours[late], memory[late]
-    sessions = {cycle["session"] for cycle in cycles[-len(hours) :]}
-    if len(hours) < 10 or len(sessions) > 1:
-        return {"mb_per_hour": None, "standard_error": None, "cycles": len(hours), "flat": None}
-    (rate, start), *_ = np.polyfit(hours, memory, 1, full=True)
-    left = memory - (rate * hours + start)
-    spread = np.square(hours - hours.mean()).sum()
-    error = float(np.sqrt(np.square(left).sum() / (len(hours) - 2) / spread))
-    return {
-        "mb_per_hour": float(rate),
-        "standard_error": error,
-        "cycles": len(hours),
-        "flat": bool(rate <= max(2 * error, STEADY_MB_PER_HOUR)),
-    }
-
-
-def _memory(cycles: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """Hours at the end of each cycle, and the long-lived process's memory there."""
-    hours = np.cumsum([cycle["seconds"] for cycle in cycles]) / 3600
-    return hours, np.array([cycle["resident_mb"] for cycle in cycles])
-
-
-def _sentence(record: dict[str, Any]) -> str:
-    cycles, memory = record["cycles"], record["memory"]
-    hours, resident = _memory(cycles)
-    signals = [kill["signal"] for cycle in cycles for kill in cycle["kills"]]
-    verdict = {True: "flat", False: "NOT flat", None: "too few cycles to say"}[memory["flat"]]
-    if memory["flat"] is not None:
-        rate, error = memory["mb_per_hour"], memory["standard_error"]
-        verdict += f" (second half: {rate:+.2f} ± {error:.2f} MB/hour)"
-    files = [cycle["open_files"] for cycle in cycles]
-    disk = [cycle["disk_mb"] for cycle in cycles]
-    return (
-        f"{hours[-1]:.2f} hours, {len(cycles)} cycles: {signals.count('SIGKILL')} SIGKILL and "
-        f"{signals.count('SIGTERM')} SIGTERM, {len(record['mismatches'])} mismatches, "
-        f"{len(record['failures'])} failures. The long-lived process went from {resident[0]:.0f} "
-        f"to {resident[-1]:.0f} MB: {verdict}; its open files: {files[0]} at first, {files[-1]} at "
-        f"the end. Work folder: {disk[0]:.1f} MB at first, {disk[-1]:.1f} at the end."
-    )
-
-
-def _draw(record: dict[str, Any]) -> Figure:
-    cycles = record["cycles"]
-    hours, memory = _memory(cycles)
-    figure = Figure(figsize=(WIDTH, 6), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True)
-    top.plot(hours, memory, ".-", color="#0072B2", lw=1, ms=4, label="one process, all the time")
-    peaks = [cycle["children_peak_mb"] for cycle in cycles]
-    top.plot(hours, peaks, "x", color="#E69F00", ms=4, label="killed and resumed ones, peak")
-    top.axvspan(0, hours[-1] / 2, color="0.93", zorder=0, label="warming up")
-    top.set(ylim=0, xlim=0)
-    top.set_ylabel("resident memory (MB)")
-    top.legend(loc="center right")
-    looks = {
-        "SIGKILL": {"color": "#D55E00", "ls": "-"},
-        "SIGTERM": {"color": "#009E73", "ls": "--"},
-    }
-    for name, look in looks.items():
-        count = np.cumsum([sum(k["signal"] == name for k in cycle["kills"]) for cycle in cycles])
-        bottom.step(hours, count, where="post", lw=1.8, label=name, **look)
-    wrong = np.zeros(len(cycles), int)
-    for line in record["mismatches"] + record["failures"]:
-        wrong[line["cycle"]] += 1
-    line = {"color": "black", "ls": ":", "lw": 1.8}
-    bottom.step(hours, np.cumsum(wrong), where="post", label="mismatch or failure", **line)
-    bottom.set_ylabel("number so far")
-    bottom.set_xlabel("time (hours)")
-    bottom.legend(loc="upper left")
-    return figure
 
 
 if __name__ == "__main__":
