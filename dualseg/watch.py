@@ -35,8 +35,8 @@ def watch(
     Example: dualseg watch runs --terms
 
     Ends when all runs are finished, or with Ctrl-C (in a notebook: interrupt), which stops no
-    training. Loss and steps a second are means of the last 20 steps. Of runs on other machines,
-    "stopped" is a guess from the age of the log. In a notebook, the loss curves are drawn at the end.
+    training. Loss and steps a second are means of the last 20 steps. Of runs on other machines, the
+    age of the log tells which are "stopped". In a notebook, the loss curves are drawn at the end.
 
     Args:
         folder: Folder with runs, at any depth.
