@@ -26,7 +26,7 @@ def note(number: str, kind: str) -> Path:
 def sbatch(script: str) -> None:
     number = str(100 + len(list(Path(os.environ["FAKE_SLURM"]).glob("*.state"))))
     note(number, "state").write_text("PENDING")
-    note(number, "script").write_text(Path(script).read_text())
+    note(number, "script").write_text(Path(script).read_text(encoding="utf-8"))
     command = [sys.executable, "-S", __file__, "run", number]
     nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.Popen(command, start_new_session=True, **nowhere)
@@ -59,12 +59,12 @@ def srun(*words: str) -> None:
 def sacct(*words: str) -> None:
     print("JobID|State|NodeList")
     for number in (word for word in words if word.isdigit()):
-        print(f"{number}|{note(number, 'state').read_text()}|here")
+        print(f"{number}|{note(number, 'state').read_text(encoding='utf-8')}|here")
 
 
 def scancel(number: str, _: str = "--signal", name: str = "TERM") -> None:
     number_of = getattr(signal, "SIG" + name.removeprefix("SIG"))
-    os.kill(int(note(number, "pid").read_text()), number_of)
+    os.kill(int(note(number, "pid").read_text(encoding="utf-8")), number_of)
 
 
 def scontrol(what: str, number: str) -> None:

@@ -203,7 +203,9 @@ def test_two_ranks_take_the_steps_of_one_process_and_end_together(shared, tmp_pa
         process.join(timeout=180)
         process.kill()
     assert [process.exitcode for process in ranks] == [0, -signal.SIGKILL]
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(RANKS))
+    first, second = (
+        json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(RANKS)
+    )
     runs = {name: Run(tmp_path / name) for name in (*METHODS, "poisoned", "killed")}
 
     # Float32 sums in another order differ by rounding; 1e-6 of a tensor's largest value is allowed.

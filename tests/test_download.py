@@ -98,7 +98,7 @@ def test_fetches_everything_once(server, expected, tmp_path):
 def test_what_was_fetched_is_described_and_opens_as_it_is(server, expected, tmp_path):
     root = tmp_path / "LA"
     fetch("la", root, server.address, expected)
-    manifest = json.loads((root / "manifest.json").read_text())
+    manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
     assert (manifest["recipe"], manifest["orientation"]) == (None, "LPS")
     record = manifest["cases"][CASES[5]]
     assert record["file"] == f"{CASES[5]}/mri_norm2.h5"

@@ -26,7 +26,7 @@ def run(small, tmp_path):
 
 def test_record_holds_what_it_promises(run, small):
     record = evaluate(run.folder)
-    assert json.loads(run.record_path().read_text()) == record
+    assert json.loads(run.record_path().read_text(encoding="utf-8")) == record
     assert record["config"] == {
         **small.flat(),
         "iterations": 20,
@@ -41,7 +41,7 @@ def test_record_holds_what_it_promises(run, small):
     assert set(record["networks"]) == {"A", "B"}
     assert record["data"]["split"]["labeled"] == TRAIN[:2]
     assert len(record["data"]["fingerprint"]) == 64
-    text = run.record_path().read_text()
+    text = run.record_path().read_text(encoding="utf-8")
     assert "NaN" not in text
     assert str(run.folder.parent) not in text  # no path of this machine
 

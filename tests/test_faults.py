@@ -96,7 +96,7 @@ def test_twenty_kills(tiny, tmp_path, monkeypatch, observed):
     logs = [[{**line, "seconds": None} for line in run.log()] for run in (cut, whole)]
     assert logs[0] == logs[1]
     assert not list(cut.folder.rglob(".*"))
-    where = places.read_text().splitlines()
+    where = places.read_text(encoding="utf-8").splitlines()
     assert len(where) == 20
     assert len(set(where)) >= 5
     counted = ", ".join(f"{where.count(place)} {place}" for place in sorted(set(where)))
@@ -170,7 +170,7 @@ def test_two_processes(finished, tmp_path, tiny):
         process.kill()
         process.wait()
     with held(finished.folder):
-        assert str(os.getpid()) in (finished.folder / dualseg.lock.NAME).read_text()
+        assert str(os.getpid()) in (finished.folder / dualseg.lock.NAME).read_text(encoding="utf-8")
 
 
 @fault("a lock file that a dead process left", "no hindrance: only a living process holds a lock")
@@ -384,7 +384,7 @@ def test_unwritable(tiny, tmp_path, monkeypatch, what):
                 open_dataset("la", tiny.root).case(TRAIN[0])
             else:
                 World(tmp_path, tiny).export(folder / "mask.nii")
-    assert (tmp_path / "file").read_text() == "I am a file"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "I am a file"
 
 
 @posix
@@ -429,7 +429,7 @@ def test_state_without_note(tiny, unfinished):
     "the resume names the file, shows the line, and says a way on",
 )
 def test_damaged_log(unfinished, tiny, damage):
-    text = unfinished.log_path.read_text()
+    text = unfinished.log_path.read_text(encoding="utf-8")
     unfinished.log_path.write_text(damage + text)
     with pytest.raises(DualsegError, match="log.jsonl: expected a line of JSON .* found .*; put"):
         fit(tiny, unfinished.folder, resume=True)

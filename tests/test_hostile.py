@@ -69,7 +69,7 @@ def little_memory():
         return
     import resource
 
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
     limits = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(
         resource.RLIMIT_AS, (pages * resource.getpagesize() + 500 * 10**6, limits[1])
@@ -173,7 +173,7 @@ def huge(path):
 
 RUN_NOTES = {
     "empty": lambda path: path.write_text(""),
-    "cut short": lambda path: path.write_text(path.read_text()[:300]),
+    "cut short": lambda path: path.write_text(path.read_text(encoding="utf-8")[:300]),
     "no text": lambda path: path.write_bytes(bytes(range(256))),
     "a list": lambda path: path.write_text("[1, 2]"),
     "1 GiB": huge,

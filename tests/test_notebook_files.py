@@ -53,8 +53,9 @@ def test_runs_at_smoke_and_the_checkers_say_what_they_should(path, tmp_path):
 
 @pytest.mark.parametrize("path", [p for p in NOTEBOOKS if is_quick(p)], ids=lambda p: p.stem)
 def test_quoted_numbers_are_found_again(path):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax"]
-    command += ["--nbval-current-env", "--nbval-sanitize-with", str(SANITIZE), str(path)]
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "--nbval-lax"]
+    command += ["-p", "no:cacheprovider", "--nbval-current-env"]
+    command += ["--nbval-sanitize-with", str(SANITIZE), str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=600)
     assert done.returncode == 0, done.stdout
 

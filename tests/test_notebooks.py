@@ -423,8 +423,9 @@ def test_a_changed_solution_makes_the_student_copy_old(recorded, tmp_path):
 
 
 def nbval(path: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax"]
-    command += ["--nbval-current-env", "--nbval-sanitize-with", str(SANITIZE), str(path)]
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "--nbval-lax"]
+    command += ["-p", "no:cacheprovider", "--nbval-current-env"]
+    command += ["--nbval-sanitize-with", str(SANITIZE), str(path)]
     return subprocess.run(
         command, cwd=path.parent, capture_output=True, encoding="utf-8", timeout=300
     )

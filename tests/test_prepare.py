@@ -194,7 +194,7 @@ def test_given_lists_are_kept(raw):
 
 def test_manifest_records_what_is_there(raw):
     run_prepare(raw)
-    manifest = json.loads((raw / "data" / "manifest.json").read_text())
+    manifest = json.loads((raw / "data" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["recipe"]["name"] == "folder"
     record = manifest["cases"]["scan3"]
     image, label = volumes(3)
@@ -450,7 +450,7 @@ def test_bad_input_is_named_and_nothing_is_left_half(raw, name, capsys):
     for path in (raw / "data").rglob("*"):
         assert path.is_dir() or path.suffix in (".h5", ".json"), "no temporary file is left"
         if path.suffix == ".json":
-            json.loads(path.read_text())
+            json.loads(path.read_text(encoding="utf-8"))
             with h5py.File(path.with_suffix(".h5")) as file:
                 assert file["image"].shape == SHAPE
 

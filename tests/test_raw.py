@@ -165,7 +165,7 @@ def la_by_hand(folder: Path, **changes) -> tuple[np.ndarray, np.ndarray, dict]:
         "la", folder / "raw", None, folder / "out", recipe, **lists(folder, ["a"], ["b"])
     )
     assert "the label values 128 are not among --values" in remarks[0]
-    manifest = json.loads((folder / "out" / "manifest.json").read_text())
+    manifest = json.loads((folder / "out" / "manifest.json").read_text(encoding="utf-8"))
     # save_nrrd turns RAS arrays, so along LPS these are as they were written here, turned twice.
     return *arrays(folder / "out", "a"), manifest["cases"]["a"]
 
@@ -202,7 +202,7 @@ def test_la_margins_are_drawn_between_10_and_19_with_a_seed(tmp_path):
     for seed, out in ((0, "out0"), (0, "again"), (1, "out1")):
         recipe = Recipe.of({**RECIPES["la"].of_arrays(), "seed": seed})
         prepare("la", tmp_path / "raw", None, tmp_path / out, recipe, **how)
-        cases = json.loads((tmp_path / out / "manifest.json").read_text())["cases"]
+        cases = json.loads((tmp_path / out / "manifest.json").read_text(encoding="utf-8"))["cases"]
         boxes = np.array([record["box"] for record in cases.values()])
         assert (boxes[:, 2] == (0, 3)).all()
         # In LPS: x 40..159 of 200 stays, y 20..139 of 160 stays.
@@ -458,7 +458,7 @@ def test_classes_are_measured_one_by_one(tmp_path, capsys):
     run = fit(experiment, tmp_path / "run")
     assert main(["evaluate", str(run.folder)]) == 0
     assert "class value 4: Dice" in capsys.readouterr().out
-    record = json.loads(run.record_path().read_text())
+    record = json.loads(run.record_path().read_text(encoding="utf-8"))
     assert list(record["classes"]) == ["value 1", "value 4"]
     truth = arrays(tmp_path / "out", ids[3])[1]
     mask = load_masks(run.folder / "predictions" / "test" / f"{ids[3]}.npz").masks["mean"]

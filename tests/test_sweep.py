@@ -164,7 +164,7 @@ def test_killed_sweep_goes_on_with_what_is_missing(la_root, tmp_path, capsys, mo
     assert "la_supervised_2labels_smoke_seed7: its scans are torn.\n" in error
     assert "la_supervised_2labels_smoke_seed8: ZeroDivisionError: division by zero\n" in error
     logs = [Path(path) for path in re.findall(r"^ +(/.*_log.out)$", error, re.MULTILINE)]
-    assert ["Traceback" in path.read_text() for path in logs] == [True, True]
+    assert ["Traceback" in path.read_text(encoding="utf-8") for path in logs] == [True, True]
     assert "la_supervised_2labels_smoke_seed0" in shown and "seed7" not in shown
 
 
@@ -177,7 +177,7 @@ def failing(experiment, folder):
 def check_table(shown: str, members: list[Run]) -> None:
     """The lines over seeds are what NumPy makes of the cases in the records."""
     for method, preset in (("supervised", ""), ("dual", "paper")):
-        records = [json.loads(m.record_path().read_text()) for m in members]
+        records = [json.loads(m.record_path().read_text(encoding="utf-8")) for m in members]
         records = [r for r in records if r["config"]["method"] == method]
         dices = np.array([np.mean([case["dice"] for case in r["cases"]]) for r in records])
         assert dices.shape == (3,)
@@ -196,7 +196,7 @@ def test_ctrl_c_stops_the_jobs_with_a_checkpoint(la_root, tmp_path):
         os.killpg(process.pid, signal.SIGINT)  # what a terminal does
         process.join()
     assert process.exitcode == 130
-    assert "the same command goes on" in (tmp_path / "output").read_text()
+    assert "the same command goes on" in (tmp_path / "output").read_text(encoding="utf-8")
     assert member.state_path.is_file() and not member.finished
     (log,) = (out / "jobs").glob("*/*_log.out")
     controller = int(log.name.split("_")[0])
@@ -232,12 +232,12 @@ def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(la_root, tmp_pa
     assert member.finished and member.record_path().is_file()
     assert [line["step"] for line in member.log()] == list(range(1, 61))
     assert len(list(folder.glob("*_submitted.pkl"))) == 1  # not submitted a second time
-    log = (folder / "100_0_log.out").read_text()
+    log = (folder / "100_0_log.out").read_text(encoding="utf-8")
     assert "Requeued job 100" in log
     # Its bar starts where the first left off: no checkpoint was due, so it is the signal's.
     second = log.split("Requeued job 100")[1]
     assert int(re.search(r"\| (\d+)/60 \[", second)[1]) >= 2
-    script = (tmp_path / "cluster" / "100.script").read_text()
+    script = (tmp_path / "cluster" / "100.script").read_text(encoding="utf-8")
     for line in ("partition=long", "gpus-per-node=1", "time=120", "cpus-per-task=1", "requeue"):
         assert f"#SBATCH --{line}\n" in script
     assert "export OMP_NUM_THREADS=1" in script
@@ -250,7 +250,7 @@ def test_workers_share_the_cores_and_take_the_gpus_in_turn(tmp_path, monkeypatch
     monkeypatch.setattr(jobs, "_cores", lambda: 8)
     calls = {str(i): partial(write_environment, tmp_path / str(i)) for i in range(2)}
     assert jobs.run_jobs(calls, Place(workers=2), tmp_path / "jobs") == {}
-    found = sorted((tmp_path / name).read_text() for name in calls)
+    found = sorted((tmp_path / name).read_text(encoding="utf-8") for name in calls)
     assert found == ["4 threads, GPU 3", "4 threads, GPU 5"]
     assert "OMP_NUM_THREADS" not in os.environ
 
@@ -270,7 +270,7 @@ def test_notebooks_run_as_jobs_over_values_of_a_parameter(tmp_path, capsys, monk
     assert status == 1 and "1 of 2 notebooks failed" in error
     (kept,) = tmp_path.glob("seed_*/02_*.ipynb")
     assert kept.parent.name == "seed_4"
-    assert json.loads(kept.read_text()) == {"profile": "smoke", "seed": "4"}
+    assert json.loads(kept.read_text(encoding="utf-8")) == {"profile": "smoke", "seed": "4"}
     assert re.search(rf"_seed_4: see {re.escape(str(kept))}", shown)
     assert re.search(r"_seed_5: failed: cell 3 failed\. /.*_log\.out", shown)
 

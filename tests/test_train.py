@@ -461,4 +461,6 @@ def test_polynomial_learning_rate():
 
 def test_records_are_strict_json(small, tmp_path):
     run = fit(small, tmp_path / "run")
-    json.loads(run.info_path.read_text(), parse_constant=lambda name: pytest.fail(name))
+    json.loads(
+        run.info_path.read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(name)
+    )
