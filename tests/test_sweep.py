@@ -69,7 +69,7 @@ def _command(words: list[str], output: Path, environment: dict[str, str]) -> Non
     file = os.open(output, os.O_WRONLY | os.O_CREAT)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, encoding="utf-8") for n in (1, 2))
     sweeping.train_and_measure = without_pictures
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     os._exit(cli.main(words))
