@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import DualsegError
+from .memory import freed_memory_kept
 from .methods import Method
 from .sampling import IntensityScale
 from .train_config import TrainConfig
@@ -34,6 +35,7 @@ def window_starts(size: int, patch: int, stride: int) -> list[int]:
     return [min(i * stride, size - patch) for i in range(count)]
 
 
+@freed_memory_kept()
 @torch.inference_mode()
 def sliding_window(
     predict: Predict,

@@ -29,6 +29,7 @@ from .environment import peak_memory_mb, pick_device
 from .errors import DualsegError
 from .files import remove_scraps, write_atomically, write_json
 from .lock import Claim, held
+from .memory import freed_memory_kept
 from .methods import Method, build_method
 from .prefetch import prefetched
 from .run_start import check_batch, check_folder, run_info
@@ -159,6 +160,7 @@ class _Training:
         batches = prefetched(self.sampler, range(self.step, total), self.device)
         with (
             bar,
+            freed_memory_kept(),
             open(path, "ab", buffering=0) as log,
             closing(batches) as self.batches,
             stop_noted() as stop,
