@@ -9,7 +9,8 @@ float32 matrix product on the same threads: no float32 step without tricks can b
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from dualseg.config import Experiment
 from dualseg.environment import pick_device
+from dualseg.memory import freed_memory_kept
 from dualseg.methods import Method, build_method
 from dualseg.networks import ResNet34, VNet, count_macs
 from dualseg.sampling import Batch
@@ -25,7 +27,7 @@ from dualseg.specs import dataset_spec
 from dualseg.train_config import Progress
 
 from . import plain
-from .ratio import compare, peak_of, timed
+from .ratio import compare_apart, timed
 
 SIZES = {
     "full": {"profile": "full", "patch": (64, 64, 48), "stride": (16, 16, 16)},
@@ -44,30 +46,17 @@ def main(sizes: str = "lesson", repeats: int = 5) -> dict[str, Any]:
         repeats: Timed steps of each; the median counts.
     """
     experiment = _experiment(sizes)
-    device = pick_device()
-    batch = random_batch(experiment).to(device)
-    method = _built(experiment).to(device)
-    networks = [
-        copy.deepcopy(net).to(memory_format=torch.contiguous_format) for net in method.children()
-    ]
-    loss_plain = float(plain_step(networks, experiment, batch))
-    loss_ours = float(our_step(method, experiment, batch))
+    config, device = experiment.train, pick_device()
     rate = matmul_rate(device)  # and again below: the machine's best counts
-    result = compare(
-        lambda: plain_step(networks, experiment, batch),
-        lambda: our_step(method, experiment, batch),
-        repeats,
-    )
+    result, loss_plain, loss_ours = compare_apart(plain_steps, our_steps, sizes, repeats)
     gigamacs = step_macs(experiment) / 1e9
     rate = max(rate, matmul_rate(device))
     result |= {
-        "patch": list(experiment.train.patch),
-        "filters": experiment.train.filters,
-        "batch": len(batch.image),
-        "precision": method.precision_on(device.type),
+        "patch": list(config.patch),
+        "filters": config.filters,
+        "batch": config.labeled_batch + config.unlabeled_batch,
+        "precision": _built(experiment).precision_on(device.type),
         "loss_relative_difference": abs(loss_plain - loss_ours) / abs(loss_plain),
-        "plain_peak_memory_mb": peak_of(one_plain_step, sizes),
-        "peak_memory_mb": peak_of(one_step, sizes),
         "gigamacs": gigamacs,
         "matmul_gigamacs_per_second": rate,
         "roof_seconds": gigamacs / rate,
@@ -75,8 +64,8 @@ def main(sizes: str = "lesson", repeats: int = 5) -> dict[str, Any]:
         "highest_possible_ratio": result["plain_seconds"] / (gigamacs / rate),
     }
     print(
-        f"training step, {sizes} (patch {experiment.train.patch}, {experiment.train.filters} "
-        f"filters, batch {len(batch.image)}): plain {result['plain_seconds']:.2f} s, ours "
+        f"training step, {sizes} (patch {config.patch}, {config.filters} "
+        f"filters, batch {result['batch']}): plain {result['plain_seconds']:.2f} s, ours "
         f"{result['seconds']:.2f} s, ratio {result['ratio']:.2f}; at the roof "
         f"{result['roof_seconds']:.2f} s, so at most {result['highest_possible_ratio']:.2f}; peak "
         f"memory {result['plain_peak_memory_mb']:.0f} and {result['peak_memory_mb']:.0f} MB"
@@ -100,6 +89,24 @@ def random_batch(experiment: Experiment) -> Batch:
     image = torch.randn(count, 1, *config.patch, generator=generator)
     label = torch.randint(0, 2, (config.labeled_batch, *config.patch), generator=generator)
     return Batch(image, label, ("random",) * count)
+
+
+@contextmanager
+def plain_steps(sizes: str) -> Iterator[Callable[[], float]]:
+    """The field's side: a function that takes a step and returns the loss before it."""
+    experiment, device = _experiment(sizes), pick_device()
+    method = _built(experiment).to(device, memory_format=torch.contiguous_format)
+    networks, batch = list(method.children()), random_batch(experiment).to(device)
+    yield lambda: float(plain_step(networks, experiment, batch))
+
+
+@contextmanager
+def our_steps(sizes: str) -> Iterator[Callable[[], float]]:
+    """Our side of the same; memory is kept from step to step, as in `dualseg.train`."""
+    experiment, device = _experiment(sizes), pick_device()
+    method, batch = _built(experiment).to(device), random_batch(experiment).to(device)
+    with freed_memory_kept():
+        yield lambda: float(our_step(method, experiment, batch))
 
 
 def plain_step(networks: list[nn.Module], experiment: Experiment, batch: Batch) -> Tensor:
@@ -127,19 +134,6 @@ def our_step(method: Method, experiment: Experiment, batch: Batch) -> Tensor:
     loss.backward()
     optimizer.step()
     return loss.detach()
-
-
-def one_plain_step(sizes: str) -> None:
-    experiment = _experiment(sizes)
-    device = pick_device()
-    method = _built(experiment).to(device, memory_format=torch.contiguous_format)
-    plain_step(list(method.children()), experiment, random_batch(experiment).to(device))
-
-
-def one_step(sizes: str) -> None:
-    experiment = _experiment(sizes)
-    device = pick_device()
-    our_step(_built(experiment).to(device), experiment, random_batch(experiment).to(device))
 
 
 def step_macs(experiment: Experiment) -> int:

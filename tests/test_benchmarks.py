@@ -1,6 +1,8 @@
 """The plain side of the benchmarks computes the same as ours, so that the ratios compare like."""
 
 import json
+import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +109,28 @@ def test_the_published_table_is_that_of_the_record(capsys):
     benchmarks.main(out=path, markdown=True)
     readme = (root / "README.md").read_text(encoding="utf-8")
     assert capsys.readouterr().out.strip() in readme
+
+
+@contextmanager
+def large_array(size: int):
+    held = np.ones(size, np.uint8)
+    yield lambda: (os.getpid(), int(held.sum()))
+
+
+@contextmanager
+def nothing(size: int):
+    yield lambda: (os.getpid(), size)
+
+
+def test_each_side_has_a_process_of_its_own_and_its_own_peak():
+    size = 200_000_000
+    result, plain_value, our_value = ratio.compare_apart(large_array, nothing, size, repeats=1)
+    assert len({os.getpid(), plain_value[0], our_value[0]}) == 3
+    assert plain_value[1] == our_value[1] == size
+    assert result["plain_peak_memory_mb"] - result["peak_memory_mb"] == pytest.approx(200, abs=20)
+    assert result["ratio"] == result["plain_seconds"] / result["seconds"] > 1
+
+
+def test_both_sides_of_the_training_step_start_alike():
+    with training_step.plain_steps("lesson") as plainly, training_step.our_steps("lesson") as ours:
+        assert plainly() == pytest.approx(ours(), rel=1e-4)
