@@ -4,7 +4,8 @@
 "paper", backward, SGD): plainly (float32, contiguous memory, each loss by itself, percentiles by
 NumPy on the host; see `plain`) and as `dualseg train` does it, from the same weights, on the same
 random batch. "roof" is the time that its multiply-accumulates would take at the rate of a large
-float32 matrix product on the same threads: no float32 step without tricks can be faster.
+float32 matrix product on the same threads: no float32 step without tricks can be faster. On a CPU
+it also tells which part of our step passes in the convolutions of the library.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 import tyro
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from dualseg.config import Experiment
 from dualseg.environment import pick_device
@@ -63,6 +65,8 @@ def main(sizes: str = "lesson", repeats: int = 5) -> dict[str, Any]:
         "of_roof": gigamacs / rate / result["seconds"],
         "highest_possible_ratio": result["plain_seconds"] / (gigamacs / rate),
     }
+    if device.type == "cpu":  # on a GPU the profiler's times are of launching kernels
+        result["share_of_convolutions"] = share_of_convolutions(sizes)
     print(
         f"training step, {sizes} (patch {config.patch}, {config.filters} "
         f"filters, batch {result['batch']}): plain {result['plain_seconds']:.2f} s, ours "
@@ -150,6 +154,20 @@ def step_macs(experiment: Experiment) -> int:
             voxels = torch.Size(config.patch).numel()
             total += 3 * count_macs(network, config.patch) - voxels * first.weight.numel()
     return total * (config.labeled_batch + config.unlabeled_batch)
+
+
+def share_of_convolutions(sizes: str) -> float:
+    """The part of our step that passes in convolutions, forward and both gradients: the library's.
+
+    By its profiler, which sees each operation's own time on the CPU.
+    """
+    with our_steps(sizes) as step:
+        step()
+        with profile(activities=[ProfilerActivity.CPU]) as found:
+            step()
+    times = {event.key: event.self_cpu_time_total for event in found.key_averages()}
+    inside = sum(time for name, time in times.items() if "convolution" in name.lower())
+    return inside / sum(times.values())
 
 
 def matmul_rate(device: torch.device, side: int = 2048) -> float:

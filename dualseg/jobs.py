@@ -110,8 +110,10 @@ class Job:
         try:
             self.call()
             return None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if getattr(error, "number", None) == number:  # the call heard submitit's signal itself
+                asked.set()
             # Slurm announces a preemption by SIGTERM, then comes submitit's signal; after a
             # cancellation comes nothing but the end.
             if submitit.JobEnvironment().cluster == "slurm":

@@ -75,13 +75,19 @@ def preset_of(experiment: Experiment) -> str:
 
 
 def steps_done(run: Run) -> int:
-    """The last step in the log of a run, which may be long, and is being written."""
+    """The last step in the log of a run, which may be long, and is being written.
+
+    0 for a damaged log: what is wrong with it, the run's own job will say.
+    """
     if not run.log_path.is_file():
         return 0
     with run.log_path.open("rb") as file:
         file.seek(max(0, run.log_path.stat().st_size - 8192))
         whole = file.read().split(b"\n")[:-1]  # what follows the last newline is torn
-    return json.loads(whole[-1])["step"] if whole else 0
+    try:
+        return int(json.loads(whole[-1])["step"]) if whole else 0
+    except (ValueError, TypeError, KeyError):
+        return 0
 
 
 def plan(

@@ -208,9 +208,14 @@ def test_ctrl_c_stops_the_jobs_with_a_checkpoint(la_root, tmp_path):
 
 
 @unix
-def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(la_root, tmp_path, monkeypatch):
-    from submitit import SlurmJob
+@pytest.mark.parametrize("warning", ["USR2", "USR1"])  # submitit's own choice, and a site's
+def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(
+    la_root, tmp_path, monkeypatch, warning
+):
+    from submitit import JobEnvironment, SlurmJob
 
+    monkeypatch.setenv("SUBMITIT_PREEMPT_SIGNAL", warning)
+    monkeypatch.setattr(JobEnvironment, "USR_SIG", warning)
     install(tmp_path / "bin")
     (tmp_path / "cluster").mkdir()
     monkeypatch.setenv("FAKE_SLURM", str(tmp_path / "cluster"))
@@ -226,7 +231,7 @@ def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(la_root, tmp_pa
         os.kill(process.pid, signal.SIGKILL)  # the login session is gone, the job is not
         process.join()
     with in_a_process(words, tmp_path / "output2") as process:
-        SlurmJob(folder, "100")._interrupt(timeout=False)  # SIGTERM, then SIGUSR2
+        SlurmJob(folder, "100")._interrupt(timeout=False)  # SIGTERM, then the warning
         process.join()
     assert process.exitcode == 0
     assert member.finished and member.record_path().is_file()
@@ -386,3 +391,14 @@ def test_spread_over_seeds():
     assert over_seeds([]).split() == ["data", "method", "preset", "labels", "n", "seeds"] + [
         word for name in sweeping.MEASURES for word in name.split()
     ]
+
+
+@pytest.mark.parametrize(
+    ("end", "steps"),
+    [('{"step": 2}\n', 2), ('{"step": 2}\n{"st', 2), ("", 1), ("[]\n", 0), ('{"loss": 1}\n', 0)],
+)
+def test_steps_done_of_logs_that_are_short_torn_or_damaged(tmp_path, end, steps):
+    run = Run(tmp_path)
+    assert steps_done(run) == 0
+    run.log_path.write_text('{"step": 1}\n' + end, encoding="utf-8")
+    assert steps_done(run) == steps
