@@ -8,6 +8,7 @@ with a GPU; README's table is made of them by `--markdown`.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import tyro
 
 from dualseg.environment import describe_device, pick_device, versions
-from dualseg.errors import require, require_one_of
+from dualseg.errors import DualsegError, require, require_one_of
 from dualseg.files import read_json, write_json
 
 from . import batch_loading, loss_cost, metrics, sliding_window, training_step
@@ -36,7 +37,9 @@ def main(
         root: Folder of the LA data; without it, phantoms stand in for the volumes.
         repeats: Timed repetitions of each side; the median counts.
         out: JSON to write; by default figures/records/benchmark_cpu.json or benchmark_gpu.json.
-        only: Names of what to measure anew; the rest of the record stays.
+        only: Names of what to measure anew (training_step, training_step_lesson, batch_loading,
+            sliding_window, sliding_window_paper, metrics, loss_cost); the rest of the record, if
+            there is one, stays.
         markdown: Only print the table of the record there.
     """
     device = pick_device()
@@ -59,11 +62,16 @@ def main(
         "cores": os.cpu_count(),
         "versions": versions(),
     }
-    record: dict[str, Any] = read_json(out) if only else {}
+    record: dict[str, Any] = read_json(out) if only and out.is_file() else {}
+    require(repeats > 0, "repeats", "at least 1", repeats)
     for name in only:
         require_one_of("only", name, parts)
     for name, found in machine.items():
-        require(record.get(name, found) == found, "only", f"the record's {name} here", found)
+        if record.get(name, found) != found:
+            raise DualsegError(
+                f"{out}: holds times of another machine or setting ({name} {record[name]!r}, here "
+                f"{found!r}), which do not go together; give another --out, or measure all."
+            )
     record = machine | {"ratios": {}} | record
     for name in only or parts:
         record[name] = parts[name]()
@@ -87,6 +95,8 @@ def table(record: dict[str, Any]) -> str:
     """A record as a Markdown table."""
     lines = ["| | plainly | dualseg | ratio |", "| --- | --- | --- | --- |"]
     for name, title in ROWS.items():
+        if name not in record:
+            continue
         part = record[name]
         plain, ours = (f"{part[key]:.3g} s" for key in ("plain_seconds", "seconds"))
         patch = " x ".join(map(str, part["patch"])) if "patch" in part else ""
@@ -96,4 +106,7 @@ def table(record: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    try:
+        tyro.cli(main)
+    except DualsegError as error:
+        sys.exit(f"benchmarks: {error}")

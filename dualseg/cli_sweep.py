@@ -8,7 +8,9 @@ from typing import Annotated
 from tyro.conf import arg
 
 from .errors import DualsegError
+from .files import write_atomically
 from .jobs import Place
+from .lock import held
 from .text import columns
 
 Settings = Annotated[tuple[str, ...], arg(name="set")]
@@ -18,7 +20,7 @@ def sweep(
     out: Path,
     dataset: tuple[str, ...] = ("phantom",),
     methods: tuple[str, ...] = ("supervised", "dual"),
-    presets: tuple[str, ...] = ("improved",),
+    presets: tuple[str, ...] = ("paper",),
     labeled: tuple[int, ...] = (),
     seeds: tuple[int, ...] = (0, 1, 2),
     profile: str = "lesson",
@@ -28,7 +30,8 @@ def sweep(
 ) -> None:
     """Train and measure every combination, several at a time; a table over seeds at the end.
 
-    The same command again does what is missing: after Ctrl-C, a crash, or with more seeds.
+    The same command again does what is missing: after Ctrl-C, a crash, or with more seeds. The
+    tables are also in OUT/tables.txt.
 
     Example: dualseg sweep --out runs/sweep --presets paper improved --labeled 4 8 --workers 2
 
@@ -45,24 +48,28 @@ def sweep(
         dry_run: Only list the runs, and how far they are.
     """
     from .records import table
-    from .sweep import over_seeds, plan, records_of, run_sweep
+    from .sweep import over_seeds, plan, records_of, require_cases, run_sweep
 
     members = plan(out, dataset, methods, presets, labeled, seeds, profile, settings)
+    require_cases(members)
     done = sum(member.finished for member in members)
     if dry_run:
         print(columns([(member.name, member.progress()[1]) for member in members]))
         print(f"{len(members)} runs, {done} finished, {len(members) - done} to do.")
         return
-    failed = run_sweep(members, place, out / "jobs")
-    records = records_of(members)
-    if records:
-        print(table(records))
-        print("In each line, ± is the standard error over the test cases of one run.\n")
-        print(over_seeds(members))
-        print(
-            "Here, ± is the sample standard deviation, over n seeds, of the runs' means over test "
-            "cases. Distances in voxels of the full grid."
-        )
+    with held(out):
+        failed = run_sweep(members, place, out / "jobs")
+        records = records_of(members)
+        if records:
+            tables = (
+                f"{table(records)}\n"
+                "\nIn each line, ± is the standard error over the test cases of one run.\n\n"
+                f"{over_seeds(members)}\n"
+                "\nHere, ± is the sample standard deviation, over n seeds, of the runs' means over "
+                "test cases. Distances in voxels of the full grid.\n"
+            )
+            print(tables)
+            write_atomically(out / "tables.txt", lambda file: file.write(tables.encode()))
     if failed:
         lines = [
             f"\n  {name}: {failure.reason}\n    {failure.log}" for name, failure in failed.items()

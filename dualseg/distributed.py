@@ -6,7 +6,10 @@ the ranks. Rank 0 goes first, and writes and speaks for all.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -23,6 +26,7 @@ from .sampling import Batch
 from .train_config import Progress
 
 T = TypeVar("T")
+_PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
 
 
 class Team:
@@ -41,9 +45,9 @@ class Team:
         """A rank's part of the batch size `name`; raises DualsegError where it is no whole one."""
         if whole % self.size:
             raise DualsegError(
-                f"{name}: expected a multiple of {self.size}, as each of so many processes takes "
-                f"the same share of a step, found {whole}; choose another batch size, or another "
-                "--nproc-per-node."
+                f"{name}: expected a multiple of {self.size}, the number of processes, which take "
+                f"equal shares of a step, found {whole}; choose another --{name.replace('_', '-')} "
+                "or another --nproc-per-node."
             )
         return whole // self.size
 
@@ -172,5 +176,9 @@ def _connect() -> Team:
         )
     if gpus:
         torch.cuda.set_device(local)
+    if sys.platform == "linux":
+        # A SIGTERM to this process when torchrun ends in whatever way (it does not survive SIGUSR1,
+        # and hands on neither that nor SIGKILL): better a checkpoint than an orphan.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
     return Team(dist.get_rank(), dist.get_world_size())

@@ -51,7 +51,8 @@ class Place:
     memory_gb: int = 16
     """Slurm: main memory of a job."""
     hours: float = 4.0
-    """Slurm: time limit. A job that reaches it is queued again and goes on where it was."""
+    """Slurm: time limit. A job that reaches it is queued again: a run then goes on where it was, a
+    notebook begins anew."""
 
     def __post_init__(self) -> None:
         require_one_of("cluster", self.cluster, ("local", "slurm"))
@@ -158,6 +159,7 @@ def run_jobs(
     bar = tqdm(
         total=len(calls),
         bar_format="{percentage:3.0f}% |{bar:20}| {n:.1f}/{total} [{elapsed}<{remaining}]{postfix}",
+        mininterval=0.1 if sys.stderr.isatty() else 30,  # a file is to stay readable
     )
     parts = {name: progress(name)[0] for name in calls}
     bar.initial = bar.n = sum(parts.values())
@@ -185,8 +187,8 @@ def run_jobs(
                     if problem:
                         failed[name] = Failure(problem, job.paths.stdout)
                         bar.write(f"{name}: failed: {problem}", file=sys.stderr)
-            bar.n = sum(parts.values())
-            bar.set_postfix_str("; ".join(words))
+            bar.set_postfix_str("; ".join(words), refresh=False)
+            bar.update(sum(parts.values()) - bar.n)
     return failed
 
 

@@ -72,8 +72,8 @@ def held(folder: Path) -> Iterator[Claim]:
                 file.seek(0)
                 holder = file.read(200).decode("utf-8", "replace") or "another process"
                 raise InUse(
-                    f"{folder}: is in use by {holder}; wait for it or stop it, or choose another "
-                    "--out."
+                    f"{folder}: is in use by {holder}; wait for it or stop it, or work in "
+                    "another folder."
                 ) from error
             warnings.warn(
                 f"{folder}: this file system has no locks ({error.strerror or error}); make sure "

@@ -6,6 +6,8 @@ code.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from .run_folder import RunFolder
 from .specs import DatasetSpec, dataset_spec, prepared_spec
 
 _WEIGHT, _OPTIMIZER = "weight:", "optimizer:"
+_DIGEST = "sha256"
 
 
 class Run(RunFolder):
@@ -77,21 +80,41 @@ def write_checkpoint(
                     tensors[f"{_OPTIMIZER}{index}:{name}"] = torch.as_tensor(value)
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     metadata = {name: repr(value) for name, value in progress.items()}
+    metadata[_DIGEST] = _digest(tensors, metadata)
     write_atomically(path, lambda file: file.write(save(tensors, metadata)))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Tensors and progress of a checkpoint; raises DualsegError if the file is damaged."""
+    """Tensors and progress of a checkpoint; raises DualsegError if the file is damaged.
+
+    Also where one bit has changed since it was written (earlier versions did not note a digest).
+    """
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            progress = {k: float(v) for k, v in (file.metadata() or {}).items()}
+            metadata = file.metadata() or {}
+        digest = metadata.pop(_DIGEST, None)
+        progress = {k: float(v) for k, v in metadata.items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise DualsegError(
             f"{path}: expected a checkpoint (safetensors), found a damaged or foreign file "
             f"({error})."
         ) from error
+    if digest not in (None, _digest(tensors, metadata)):
+        raise DualsegError(
+            f"{path}: was damaged since it was written (its SHA-256 differs from the noted one); "
+            "put a copy in its place, or train again in another --out."
+        )
     return tensors, progress
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def checked_progress(progress: dict[str, float], total: int, path: Path) -> dict[str, float]:

@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from .config import Experiment
+from .datasets import open_dataset
 from .errors import DualsegError, require, require_one_of
 from .evaluate import evaluate
 from .files import read_json
@@ -133,6 +134,13 @@ def plan(
     for member in members.values():
         check_folder(member.run, member.experiment, resume=True)
     return list(members.values())
+
+
+def require_cases(members: Iterable[Member]) -> None:
+    """Raise DualsegError where the data of a run that is still to be trained are not there."""
+    for experiment in (member.experiment for member in members if not member.run.finished):
+        dataset = open_dataset(experiment.dataset, experiment.root, experiment.train.resolution)
+        dataset.split(experiment.labeled, experiment.validation)
 
 
 def _member(out: Path, data: str, experiment: Experiment) -> Member:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -134,3 +136,30 @@ def test_each_side_has_a_process_of_its_own_and_its_own_peak():
 def test_both_sides_of_the_training_step_start_alike():
     with training_step.plain_steps("lesson") as plainly, training_step.our_steps("lesson") as ours:
         assert plainly() == pytest.approx(ours(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--repeats", "0"], "benchmarks: repeats: expected at least 1, found 0."),
+        (["--only", "speed"], "benchmarks: only: expected one of batch_loading"),
+        (["--markdown", "--out", "none.json"], "benchmarks: none.json: "),
+        (["--only", "metrics", "--out", "other.json"], "holds times of another machine or setting"),
+    ],
+)
+def test_wrong_words_get_one_sentence(tmp_path, words, sentence):
+    (tmp_path / "other.json").write_text('{"device": "an abacus"}', encoding="utf-8")
+    command = [sys.executable, "-m", "benchmarks", *words]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    found = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8"
+    )
+    assert found.returncode == 1 and found.stdout == ""
+    assert sentence in found.stderr and found.stderr.count("\n") == 1
+
+
+def test_a_table_of_some_ratios_only():
+    part = {"plain_seconds": 6.0, "seconds": 2.0, "ratio": 3.0}
+    assert benchmarks.table({"metrics": part}).splitlines()[2:] == [
+        "| metrics of 3 cases | 6 s | 2 s | 3.0 |"
+    ]

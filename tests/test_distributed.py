@@ -23,6 +23,7 @@ from dualseg.config import Experiment
 from dualseg.datasets import open_dataset
 from dualseg.distributed import Team, joined
 from dualseg.errors import DualsegError
+from dualseg.lock import is_held
 from dualseg.methods import METHODS, build_method
 from dualseg.run_start import check_batch
 from dualseg.runs import Run, read_checkpoint
@@ -248,8 +249,8 @@ def test_two_ranks_take_the_steps_of_one_process_and_end_together(shared, tmp_pa
     assert "Warning" not in capfd.readouterr().err
 
 
-def test_torchrun_stopped_by_a_signal_resumed_by_one_process(shared, tmp_path, monkeypatch):
-    out = tmp_path / "run"
+def started_by_torchrun(shared: Experiment, out: Path) -> subprocess.Popen:
+    """Two ranks in a training without end that has taken three steps."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", str(RANKS), "-m", "dualseg.train"]
     command += ["--dataset", "la", "--profile", "smoke", "--root", shared.root, "--out", str(out)]
@@ -268,6 +269,30 @@ def test_torchrun_stopped_by_a_signal_resumed_by_one_process(shared, tmp_path, m
         assert process.poll() is None, process.stderr.read()
         assert time.time() < deadline
         time.sleep(0.05)
+    return process
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's parent-death signal")
+@pytest.mark.fault(
+    "torchrun itself killed (kill -9), or hit by a signal that it does not hand on (SIGUSR1)",
+    "its processes write a checkpoint and end; none goes on as an orphan",
+)
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGUSR1"])
+def test_torchrun_that_dies_leaves_a_checkpoint_and_no_orphans(shared, tmp_path, name):
+    process = started_by_torchrun(shared, tmp_path / "run")
+    process.send_signal(getattr(signal, name))
+    # Its ranks have the other ends of the pipes: these close when the last of them has ended.
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == -getattr(signal, name)
+    assert errors.count("dualseg: stopped. What was finished is kept") == 1
+    run = Run(tmp_path / "run")
+    assert read_checkpoint(run.state_path)[1]["step"] == len(run.log()) >= 3
+    assert not is_held(run.folder)
+
+
+def test_torchrun_stopped_by_a_signal_resumed_by_one_process(shared, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    process = started_by_torchrun(shared, out)
     process.send_signal(signal.SIGTERM)
     try:
         printed, errors = process.communicate(timeout=60)

@@ -423,6 +423,31 @@ def test_state_without_note(tiny, unfinished):
     assert unfinished.state_path.exists()
 
 
+@pytest.mark.parametrize("what", ["checkpoint", "weights"])
+@fault(
+    "one bit of a checkpoint, or of the last weights, flipped on the disk",
+    "refused: nothing is trained on, predicted or measured with it",
+)
+def test_flipped_bit(unfinished, tiny, tmp_path, what):
+    if what == "weights":
+        fit(tiny, unfinished.folder, resume=True)
+    path = unfinished.state_path if what == "checkpoint" else unfinished.weights_path
+    before = path.read_bytes()
+    for place in (-1, -len(before) // 3):  # in the tensors, which fill most of the file
+        damaged = bytearray(before)
+        damaged[place] ^= 0x40
+        path.write_bytes(damaged)
+        with pytest.raises(DualsegError, match="was damaged since it was written"):
+            if what == "checkpoint":
+                fit(tiny, unfinished.folder, resume=True)
+            else:
+                evaluate(unfinished.folder)
+        assert path.read_bytes() == damaged
+        assert not unfinished.record_path().exists()
+    path.write_bytes(before)
+    read_checkpoint(path)
+
+
 @pytest.mark.parametrize("damage", ['{"step": 1, "lo\n', "\0\0\0\n", '"text"\n', "[]\n"])
 @fault(
     "a damaged line in the middle of the log",

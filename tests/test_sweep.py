@@ -24,7 +24,7 @@ from dualseg import sweep as sweeping
 from dualseg.config import Experiment
 from dualseg.errors import DualsegError
 from dualseg.jobs import Place
-from dualseg.lock import InUse
+from dualseg.lock import InUse, held
 from dualseg.runs import Run
 from dualseg.sweep import over_seeds, plan, steps_done
 
@@ -151,6 +151,12 @@ def test_killed_sweep_goes_on_with_what_is_missing(la_root, tmp_path, capsys, mo
     status, shown_again, progress = run(capsys, words)
     assert (status, shown_again) == (0, shown)
     assert "failed" not in progress
+
+    assert (out / "tables.txt").read_text(encoding="utf-8").strip() == shown.strip()
+
+    with held(out):  # as another sweep would
+        status, shown, error = run(capsys, words)
+    assert status == 1 and shown == "" and "is in use by process" in error
 
     status, _, error = run(capsys, command(la_root, out, "--seeds", 0, steps=7))
     assert status == 1 and "was started with iterations = 6, now asked for 7" in error
@@ -333,6 +339,16 @@ def test_settings_are_read_as_what_they_are():
 def test_bad_input_is_refused_before_anything_starts(changes, words):
     with pytest.raises(DualsegError, match=re.escape(words)):
         names(**changes)
+
+
+def test_data_that_are_not_there_are_missed_before_anything_starts(la_root, tmp_path, capsys):
+    missing = tmp_path / "nowhere"
+    words = ["sweep", "--out", str(tmp_path / "sweep"), "--profile", "smoke", "--dry-run"]
+    status, shown, error = run(capsys, [*words, "--dataset", f"la={missing}", "--labeled", "2"])
+    assert (status, shown) == (1, "") and str(missing) in error
+    status, shown, error = run(capsys, [*words, "--dataset", f"la={la_root}", "--labeled", "99"])
+    assert (status, shown) == (1, "") and "labeled: expected at most" in error
+    assert not (tmp_path / "sweep").exists()
 
 
 @pytest.mark.parametrize(
