@@ -62,13 +62,14 @@ class CacheEntry:
         digest = hashlib.sha256(repr((case.image.shape, case.label.shape)).encode())
         digest.update(np.ascontiguousarray(case.image).tobytes())
         digest.update(np.ascontiguousarray(case.label).tobytes())
-        for path, array in (
-            (self.image, shrink_image(case.image, factor)),
-            (self.label, shrink_label(case.label, factor, classes)),
-        ):
-            write_atomically(path, lambda file, array=array: np.save(file, array))
         note = json.dumps({"stamp": self.stamp, "sha256": digest.hexdigest()}).encode()
-        write_atomically(self.note, lambda file: file.write(note))
+        image, label = shrink_image(case.image, factor), shrink_label(case.label, factor, classes)
+        try:
+            write_atomically(self.image, lambda file: np.save(file, image))
+            write_atomically(self.label, lambda file: np.save(file, label))
+            write_atomically(self.note, lambda file: file.write(note))
+        except DualsegError as error:
+            raise DualsegError(f"{error} DUALSEG_CACHE says where this cache is.") from error
 
 
 def cache_folder() -> Path:

@@ -62,7 +62,8 @@ def held(folder: Path) -> Iterator[Claim]:
         file = path.open("a+b", buffering=0)
     except OSError as error:
         raise DualsegError(
-            f"{path}: could not be written ({error.strerror or error}); choose another folder."
+            f"{path}: could not be written ({error.strerror or error}); choose a folder where "
+            "you may write (a run can be copied there)."
         ) from error
     with file:
         try:

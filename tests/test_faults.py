@@ -381,7 +381,11 @@ def test_unwritable(tiny, tmp_path, monkeypatch, what):
                 fit(tiny, folder)
             elif what == "cache":
                 monkeypatch.setenv("DUALSEG_CACHE", str(folder))
-                open_dataset("la", tiny.root).case(TRAIN[0])
+                try:
+                    open_dataset("la", tiny.root).case(TRAIN[0])
+                except DualsegError as error:
+                    assert "DUALSEG_CACHE" in str(error)
+                    raise
             else:
                 World(tmp_path, tiny).export(folder / "mask.nii")
     assert (tmp_path / "file").read_text(encoding="utf-8") == "I am a file"
