@@ -1,6 +1,7 @@
 """Training: what a run leaves, resuming bit for bit, and what stops it."""
 
 import errno
+import gc
 import json
 import os
 import signal
@@ -465,3 +466,18 @@ def test_records_are_strict_json(small, tmp_path):
     json.loads(
         run.info_path.read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(name)
     )
+
+
+def test_reading_a_checkpoint_again_and_again_leaves_nothing_behind(small, tmp_path):
+    path = fit(small, tmp_path / "run").weights_path
+
+    def blocks_after(reads: int) -> int:
+        for _ in range(reads):
+            tensors, _ = read_checkpoint(path)
+        assert len(tensors) > 100
+        del tensors
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = blocks_after(2)
+    assert blocks_after(5) - before < 100
