@@ -1,4 +1,4 @@
-"""How much memory this process has held and may take; a module of its own, as it needs no torch."""
+"""What memory this process has held, may take, and keeps; apart, as it needs no torch."""
 
 from __future__ import annotations
 
