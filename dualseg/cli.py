@@ -10,7 +10,7 @@ from typing import Any
 from tyro.conf import OmitArgPrefixes, Positional
 from tyro.extras import SubcommandApp
 
-from . import cli_data, cli_notebooks, cli_records
+from . import cli_data, cli_notebooks, cli_offline, cli_records
 from .cli_sweep import sweep
 from .config import Experiment
 from .errors import DualsegError
@@ -275,6 +275,7 @@ TITLES = {
     "prepare": "From raw files",
     "records": "Records of runs",
     "notebooks": "Notebooks",
+    "offline": "Runs on a machine without a network",
 }
 GROUPS = {
     "data": {
@@ -295,6 +296,7 @@ GROUPS = {
         "plot": cli_records.records_plot,
     },
     "notebooks": cli_notebooks.COMMANDS,
+    "offline": {"pack": cli_offline.offline_pack, "collect": cli_offline.offline_collect},
 }
 
 

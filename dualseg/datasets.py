@@ -112,7 +112,7 @@ class Dataset:
             place = f"{self.spec.name} case {case_id}"
             image, label = phantom.make_case(int(case_id.rsplit("_", 1)[1]))
         else:
-            place = str(self._path(case_id))
+            place = str(self.source_path(case_id))
             image, label = read_h5(Path(place), self.has_label(case_id))
         return checked_case(
             case_id, image, label, place, len(self.spec.classes), self.spec.channels
@@ -161,7 +161,8 @@ class Dataset:
         """Of the case's full-grid arrays."""
         return self._cached(case_id).sha256()
 
-    def _path(self, case_id: str) -> Path:
+    def source_path(self, case_id: str) -> Path:
+        """The file that a case is read from; the phantom has none."""
         if self.records:
             return self.root / self.records[case_id]["file"]
         return self.root / require_file_name(case_id, self.root) / "mri_norm2.h5"
@@ -181,7 +182,7 @@ class Dataset:
         folder = cache_folder() / f"{self.spec.name}-{key}" / f"grid{self.factor}"
         stamp = f"phantom {phantom.VERSION}"
         if self.root is not None:
-            path = self._path(case_id)
+            path = self.source_path(case_id)
             try:
                 status = path.stat()
             except OSError as error:

@@ -8,8 +8,9 @@ from typing import Any
 from .charts import plot_comparison
 from .config import Experiment
 from .datasets import open_dataset
-from .evaluate import describe, evaluate, predicted_mask
+from .evaluate import describe, evaluate
 from .plotting import CasePicture, plot_cases, save
+from .predictions import predicted_mask
 from .records import table
 from .runs import Run
 from .train import fit

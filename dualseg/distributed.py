@@ -6,10 +6,7 @@ the ranks. Rank 0 goes first, and writes and speaks for all.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -23,10 +20,10 @@ from torch.nn.parallel import DistributedDataParallel
 from .errors import DualsegError
 from .methods import Method
 from .sampling import Batch
+from .signals import end_with_parent
 from .train_config import Progress
 
 T = TypeVar("T")
-_PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
 
 
 class Team:
@@ -176,9 +173,6 @@ def _connect() -> Team:
         )
     if gpus:
         torch.cuda.set_device(local)
-    if sys.platform == "linux":
-        # A SIGTERM to this process when torchrun ends in whatever way (it does not survive SIGUSR1,
-        # and hands on neither that nor SIGKILL): better a checkpoint than an orphan.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    end_with_parent()  # torchrun does not survive SIGUSR1, and hands on neither that nor SIGKILL
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
     return Team(dist.get_rank(), dist.get_world_size())

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from tqdm import tqdm
 
 from .charts import plot_curves
-from .config import Experiment
 from .datasets import Dataset, open_dataset
-from .environment import describe_device, peak_memory_mb, pick_device, versions
+from .environment import versions
 from .errors import DualsegError
-from .files import remove_scraps, require_file_name, write_json
-from .inference import masks_of, predict_volume
+from .files import remove_scraps, write_json
 from .lock import held
-from .masks import SavedMasks, load_masks, save_masks
+from .masks import load_masks
 from .metrics import compare_masks
 from .plotting import CasePicture, plot_cases, plot_surfaces, save
+from .predictions import SPLITS, mask_path, predict_cases, predicted_mask
 from .records import build_record, losses_of, shown
 from .run_folder import NO_TERMS
 from .runs import Run
 from .specs import noted
-
-SPLITS = {"test": "test", "val": "validation"}
 
 
 def evaluate(folder: str | Path, split: str = "test", root: str | None = None) -> dict[str, Any]:
@@ -58,10 +52,7 @@ def _evaluate(run: Run, split: str, root: str | None) -> dict[str, Any]:
             f"{run.folder}: expected cases in the split {split!r}, found none; train with "
             "--validation N to hold some out."
         )
-    device = pick_device()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    seconds_predicting = _predict(run, experiment, dataset, cases, split, device)
+    predicted = predict_cases(run, dataset, cases, split)
     started = time.perf_counter()
     results = _measure(run, dataset, cases, split)
     record = build_record(
@@ -69,12 +60,12 @@ def _evaluate(run: Run, split: str, root: str | None) -> dict[str, Any]:
         split,
         results,
         evaluation={
-            "device": describe_device(device),
+            "device": "; ".join(sorted({masks.device for masks in predicted})),
             "versions": versions(),
             "fingerprint": dataset.cache(cases),
-            "seconds_predicting": round(seconds_predicting, 1),
+            "seconds_predicting": round(sum(masks.seconds for masks in predicted), 1),
             "seconds_measuring": round(time.perf_counter() - started, 1),
-            "peak_memory_mb": peak_memory_mb(device),
+            "peak_memory_mb": max(masks.peak_memory_mb for masks in predicted),
         },
     )
     write_json(run.record_path(split), record)
@@ -92,11 +83,6 @@ def _require_same_data(run: Run, dataset: Dataset) -> None:
                 f"{dataset.root}: expected the data that the run was trained on, found another "
                 f"{name} in the manifest; give --root the folder that was prepared as then."
             )
-
-
-def predicted_mask(run: Run, split: str, case_id: str) -> np.ndarray:
-    """The method's mask of an evaluated case, (X, Y, Z) bool."""
-    return load_masks(_mask_path(run, split, case_id)).masks["mean"] > 0
 
 
 def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list[Path]:
@@ -152,41 +138,6 @@ def describe(record: dict[str, Any]) -> str:
     )
 
 
-def _predict(
-    run: Run,
-    experiment: Experiment,
-    dataset: Dataset,
-    cases: list[str],
-    split: str,
-    device: torch.device,
-) -> float:
-    """Save the masks of all cases that are not there from these weights and scans.
-
-    Returns the seconds that predicting all of them took, now or earlier.
-    """
-    method = run.load_method(device)
-    dataset.cache(cases)
-    weights = hashlib.sha256(run.weights_path.read_bytes()).hexdigest()
-    seconds = 0.0
-    for case_id in tqdm(cases, desc=f"predicting {split}", unit="case"):
-        path = _mask_path(run, split, case_id)
-        stamp = f"class numbers {weights} {dataset.sha256(case_id)}"
-        saved = load_masks(path)
-        if saved is None or saved.stamp != stamp:
-            started = time.perf_counter()
-            probabilities = predict_volume(
-                method,
-                dataset.case(case_id).channels,
-                experiment.train,
-                dataset.read(case_id).label.shape,
-            )
-            masks = masks_of(method, probabilities)
-            saved = SavedMasks(masks, stamp, time.perf_counter() - started)
-            save_masks(path, saved)
-        seconds += saved.seconds
-    return seconds
-
-
 def _measure(run: Run, dataset: Dataset, cases: list[str], split: str) -> dict[str, list[dict]]:
     """A line of metrics for each case, of the mean prediction and of each network.
 
@@ -198,7 +149,7 @@ def _measure(run: Run, dataset: Dataset, cases: list[str], split: str) -> dict[s
     for case_id in tqdm(cases, desc=f"measuring {split}", unit="case"):
         label = dataset.read(case_id).label
         spacing = dataset.spacing(case_id)
-        masks = load_masks(_mask_path(run, split, case_id)).masks
+        masks = load_masks(mask_path(run, split, case_id)).masks
         pairs = {name: (mask > 0, label > 0) for name, mask in masks.items()}
         for number, name in enumerate(dataset.spec.classes[1:] if several else (), start=1):
             pairs[f"class {name}"] = (masks["mean"] == number, label == number)
@@ -206,8 +157,3 @@ def _measure(run: Run, dataset: Dataset, cases: list[str], split: str) -> dict[s
             line = {"id": case_id, **compare_masks(mask, truth, spacing)}
             results.setdefault(name, []).append(line)
     return results
-
-
-def _mask_path(run: Run, split: str, case_id: str) -> Path:
-    name = require_file_name(case_id, run.info_path)
-    return run.folder / "predictions" / split / f"{name}.npz"

@@ -23,15 +23,21 @@ class SavedMasks:
     """Changes with the weights and with the scan."""
     seconds: float
     """Time that predicting them took."""
+    device: str
+    """Where that was."""
+    peak_memory_mb: float
+    """Most memory in use there until then."""
+
+
+_NOTES = {"stamp": str, "seconds": float, "device": str, "peak_memory_mb": float}
 
 
 def save_masks(path: Path, saved: SavedMasks) -> None:
     """Write atomically, compressed: some tens of kB."""
     masks = {f"mask {name}": mask for name, mask in saved.masks.items()}
     content = io.BytesIO()
-    np.savez_compressed(
-        content, stamp=np.array(saved.stamp), seconds=np.array(saved.seconds), **masks
-    )
+    notes = {name: np.array(getattr(saved, name)) for name in _NOTES}
+    np.savez_compressed(content, **notes, **masks)
     write_atomically(path, lambda file: file.write(content.getvalue()))
 
 
@@ -46,6 +52,7 @@ def load_masks(path: Path) -> SavedMasks | None:
                 for name in file.files
                 if name.startswith("mask ")
             }
-            return SavedMasks(masks, str(file["stamp"]), float(file["seconds"]))
+            notes = {name: kind(file[name]) for name, kind in _NOTES.items()}
+            return SavedMasks(masks, **notes)
     except (OSError, ValueError, KeyError, MemoryError, zipfile.BadZipFile, DualsegError):
         return None

@@ -16,8 +16,6 @@ from numbers import Integral
 
 import numpy as np
 from numpy.random import Generator
-from scipy import ndimage
-from scipy.spatial.transform import Rotation
 
 VERSION = 1  # raise when the volumes would come out differently
 SHAPE = (96, 80, 64)  # voxels (x, y, z)
@@ -205,6 +203,8 @@ def _chest_points(rng: Generator, shape: tuple[int, int, int]) -> np.ndarray:
 
 def _heart_points(rng: Generator, points: np.ndarray) -> np.ndarray:
     r"""Where `points` of the chest lie in the textbook heart, in mm (3, X, Y, Z)."""
+    from scipy.spatial.transform import Rotation  # real data are trained with without SciPy
+
     turn = Rotation.from_euler("xyz", rng.uniform(-22, 22, 3), degrees=True).as_matrix()
     stretch = rng.uniform(-0.12, 0.12, 3)
     size = rng.uniform(0.9, 1.1) * np.exp(stretch - stretch.mean())
@@ -260,6 +260,8 @@ def make_case(
     if np.shape(shape) != (3,) or not all(isinstance(n, Integral) and n >= 16 for n in shape):
         raise ValueError(f"shape must be three integers >= 16, got {shape!r}")
     rng = np.random.default_rng(np.random.SeedSequence([seed, index]))
+    from scipy import ndimage
+
     image, distance = _draw_scene(rng, shape)
     image *= np.exp(0.2 * _smooth_field(rng, shape, 2))  # uneven coil sensitivity
     gain, sigma = rng.uniform(100, 600), rng.uniform(0.03, 0.1)

@@ -331,7 +331,7 @@ class World:
     def __init__(self, path, tiny):
         self.path, self.tiny = path, tiny
         self.dataset = open_dataset("la", tiny.root, "quarter")
-        self.masks = SavedMasks({"mean": np.zeros((4, 4, 4), np.uint8)}, "stamp", 1.0)
+        self.masks = SavedMasks({"mean": np.zeros((4, 4, 4), np.uint8)}, "stamp", 1.0, "CPU", 1.0)
 
     def export(self, name):
         from dualseg.nifti import export_case

@@ -329,7 +329,7 @@ def test_hostile_spacing(finished_once, tmp_path, little_memory, spacing, capsys
 @pytest.mark.parametrize("kind", ["pickle", "bomb", "claim", "no zip", "another zip"])
 def test_hostile_masks(tmp_path, little_memory, monkeypatch, kind, observed):
     path = tmp_path / "a.npz"
-    good = SavedMasks({"mean": np.zeros((4, 4, 4), np.uint8)}, "stamp", 1.0)
+    good = SavedMasks({"mean": np.zeros((4, 4, 4), np.uint8)}, "stamp", 1.0, "CPU", 1.0)
     save_masks(path, good)
     assert load_masks(path).stamp == "stamp"
     if kind == "pickle":

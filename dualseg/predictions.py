@@ -1,0 +1,63 @@
+"""The masks of a run's cases: predicted once, kept in its folder, fresh for weights and scans."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .datasets import Dataset
+from .environment import describe_device, peak_memory_mb, pick_device
+from .files import require_file_name
+from .inference import masks_of, predict_volume
+from .masks import SavedMasks, load_masks, save_masks
+from .runs import Run
+
+SPLITS = {"test": "test", "val": "validation"}
+"""The splits that are predicted, and their keys in run.json."""
+
+
+def mask_path(run: Run, split: str, case_id: str) -> Path:
+    """Where the masks of a case are kept."""
+    name = require_file_name(case_id, run.info_path)
+    return run.folder / "predictions" / split / f"{name}.npz"
+
+
+def predicted_mask(run: Run, split: str, case_id: str) -> np.ndarray:
+    """The method's mask of a predicted case, (X, Y, Z) bool."""
+    return load_masks(mask_path(run, split, case_id)).masks["mean"] > 0
+
+
+def predict_cases(run: Run, dataset: Dataset, cases: Sequence[str], split: str) -> list[SavedMasks]:
+    """The masks of all cases; those that are not there from these weights and scans are made.
+
+    Each is saved when it is made, so an interrupted prediction goes on where it stopped. Raises
+    DualsegError for an unfinished run, or unreadable data.
+    """
+    device = pick_device()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    method = run.load_method(device)
+    config = run.experiment().train
+    dataset.cache(cases)
+    weights = hashlib.sha256(run.weights_path.read_bytes()).hexdigest()
+    found = []
+    for case_id in tqdm(cases, desc=f"predicting {split}", unit="case"):
+        path = mask_path(run, split, case_id)
+        stamp = f"class numbers {weights} {dataset.sha256(case_id)}"
+        saved = load_masks(path)
+        if saved is None or saved.stamp != stamp:
+            started = time.perf_counter()
+            channels, full = dataset.case(case_id).channels, dataset.read(case_id).label.shape
+            masks = masks_of(method, predict_volume(method, channels, config, full))
+            seconds = time.perf_counter() - started
+            machine = describe_device(device), peak_memory_mb(device)
+            saved = SavedMasks(masks, stamp, seconds, *machine)
+            save_masks(path, saved)
+        found.append(saved)
+    return found

@@ -1,0 +1,381 @@
+"""Runs on a machine without a network: packed, done by the piece, collected, measured."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TEST, make_la
+from safetensors.numpy import load_file
+
+from dualseg.cli import main
+from dualseg.config import Experiment
+from dualseg.errors import DualsegError
+from dualseg.evaluate import evaluate
+from dualseg.files import read_json
+from dualseg.offline import work
+from dualseg.offline.pack import pack, plan_runs
+from dualseg.offline.parcel import Parcel
+from dualseg.offline.results import collect, export, round_weights
+from dualseg.runs import Run
+from dualseg.signals import stop_noted
+from dualseg.train import fit
+
+STEPS = 30
+SETTINGS = (
+    f"iterations={STEPS}",
+    "checkpoint_every=5",
+    "patch=16,16,16",
+    "stride=8,8,8",
+    "filters=2",
+    "resolution=half",
+)
+NAME = "la_dual_improved_2labels_smoke_seed0"
+
+
+def runs(root: Path | None, names=("improved",), seeds=(0,), settings=SETTINGS):
+    dataset = "la" if root is None else f"la={root}"
+    return plan_runs(dataset, names, [2], seeds, "smoke", settings)
+
+
+def merged(parts: list[Path], to: Path) -> Parcel:
+    """What a user does on the other machine: all parts' contents into one folder."""
+    for part in parts:
+        shutil.copytree(part, to, dirs_exist_ok=True)
+    return Parcel(to)
+
+
+def _with_needs(names) -> set[str]:
+    """Packages with all that they need, of what is installed."""
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name in found:
+            continue
+        try:
+            needs = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue
+        found.add(name)
+        left += [re.match(r"[\w.-]+", need)[0] for need in needs if "extra ==" not in need]
+    return found
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory) -> Path:
+    """Site-packages of a machine that has PyTorch, NumPy and h5py, and nothing else."""
+    site = tmp_path_factory.mktemp("bare")
+    for name in _with_needs(["torch", "numpy", "h5py"]) - {"setuptools", "tqdm", "scipy"}:
+        for file in metadata.files(name):
+            top = file.parts[0]
+            if top not in ("..", "__pycache__") and not (site / top).exists():
+                (site / top).symlink_to(Path(metadata.distribution(name).locate_file(top)))
+    return site
+
+
+def bare_python(bare: Path, *words: str, **options) -> subprocess.Popen:
+    # -S: without this environment's site-packages.
+    return subprocess.Popen(
+        [sys.executable, "-S", *words],
+        env=os.environ | {"PYTHONPATH": str(bare), "PYTHONUTF8": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        **options,
+    )
+
+
+def piece(bare: Path, parcel: Parcel, *words: str) -> tuple[int, str]:
+    process = bare_python(bare, str(parcel.folder / "work.py"), *words)
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def weights(path: Path) -> dict[str, np.ndarray]:
+    return load_file(path)
+
+
+@pytest.fixture(scope="session")
+def done(bare, tmp_path_factory):
+    """A parcel in parts, of which a bare machine has done all, in two pieces; what was printed."""
+
+    root = make_la(tmp_path_factory.mktemp("data") / "LA")
+    place = tmp_path_factory.mktemp("offline")
+    parts = pack(runs(root), place / "parcel", part_mb=1.5)
+    parcel = merged(parts, place / "there")
+    shutil.rmtree(place / "parcel")
+    process = bare_python(bare, str(parcel.folder / "work.py"))
+    log = parcel.run(NAME).log_path
+    for _ in range(3000):
+        if process.poll() is not None or (log.is_file() and log.read_bytes().count(b"\n") > 6):
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    first, _ = process.communicate(timeout=120)
+    stopped = process.returncode, first, parcel.run(NAME).state_path.is_file()
+    return root, parts, parcel, stopped, piece(bare, parcel)
+
+
+def test_a_bare_machine_lacks_what_it_should(bare):
+    code = (
+        "import importlib.util as u; import torch, numpy, h5py; print([n for n in ('scipy', "
+        "'safetensors', 'tqdm', 'tyro', 'medpy', 'nibabel', 'matplotlib') if u.find_spec(n)])"
+    )
+    output, _ = bare_python(bare, "-c", code).communicate(timeout=120)
+    assert output.strip() == "[]"
+
+
+@pytest.mark.fault(
+    "a piece of work on a machine without a network is stopped (SIGTERM)",
+    "a checkpoint; the next piece goes on to the same weights, bit for bit",
+)
+def test_stopped_and_gone_on_with_gives_the_weights_of_an_undisturbed_run(done, tmp_path):
+    root, _, parcel, (status, output, checkpoint), (again, printed) = done
+    assert (status, checkpoint) == (143, True), output
+    assert again == 0, printed
+    experiment = runs(root)[0].experiment
+    here = fit(experiment, tmp_path / "here")
+    there = weights(parcel.run(NAME).weights_path)
+    assert all(np.array_equal(there[name], w) for name, w in weights(here.weights_path).items())
+    assert f"{STEPS}/{STEPS}" in printed and "exported" in printed
+
+
+def test_parts_are_small_enough_and_the_results_too(done):
+    _, parts, parcel, *_ = done
+    assert len(parts) > 2  # else this shows nothing
+    found = sorted(parcel.results.iterdir())
+    assert all(path.stat().st_size <= 1.5e6 for path in found)
+    assert [path.name for path in found] == [
+        f"{NAME}.zip.{n}of{len(found)}" for n in range(1, len(found) + 1)
+    ]
+
+
+def test_parts_of_a_parcel_obey_the_limit(la_root, tmp_path):
+    for part in pack(runs(la_root), tmp_path / "parcel", part_mb=1.5):
+        sizes = [p.stat().st_size for p in part.rglob("*") if p.name != "plan.json" and p.is_file()]
+        assert sum(sizes) <= 1.5e6
+    with pytest.raises(DualsegError, match=r"part_mb: expected at least \d"):
+        pack(runs(la_root), tmp_path / "small", part_mb=0.01)
+    assert not (tmp_path / "small").exists()
+
+
+def test_collected_run_is_measured_from_the_masks_made_there(done, tmp_path, monkeypatch):
+    root, _, parcel, *_ = done
+    [run] = collect(parcel.results, tmp_path / "runs")
+    assert run.folder.name == NAME
+    monkeypatch.setattr("dualseg.predictions.predict_volume", None)  # nothing is predicted anew
+    record = evaluate(run.folder, root=str(root))
+    assert [case["id"] for case in record["cases"]] == TEST
+    assert record["kernels"] == "float16"
+    assert record["evaluation"]["seconds_predicting"] >= 0
+    # What travelled is the trained run, its kernels rounded as NumPy rounds them.
+    full, half = weights(parcel.run(NAME).weights_path), weights(run.weights_path)
+    kernels = {name for name, w in full.items() if w.ndim == 5}
+    assert kernels and full.keys() == half.keys()
+    for name, w in full.items():
+        expected = w.astype(np.float16) if name in kernels else w
+        assert half[name].dtype == expected.dtype and np.array_equal(half[name], expected)
+    assert read_json(run.info_path) == parcel.run(NAME).info() | {"kernels": "float16"}
+    assert run.log() == parcel.run(NAME).log()
+    # The masks are those of the rounded weights: made anew, they are the same.
+    monkeypatch.undo()
+    shutil.rmtree(run.folder / "predictions")
+    assert evaluate(run.folder, root=str(root))["cases"] == record["cases"]
+    assert collect(parcel.results, tmp_path / "runs") == [run]  # there already
+
+
+def test_the_command_line_packs_and_collects(la_root, done, tmp_path, capsys):
+    words = ["offline", "pack", "--dataset", f"la={la_root}", "--runs", "cps", "supervised"]
+    words += ["--labeled", "2", "--seeds", "0", "1", "--profile", "smoke"]
+    assert main([*words, "--out", str(tmp_path / "parcel")]) == 0
+    out = capsys.readouterr().out
+    names = re.findall(r"la_\S+seed\d", out)
+    assert names == [
+        "la_dual_cps_2labels_smoke_seed0",
+        "la_supervised_2labels_smoke_seed0",
+        "la_dual_cps_2labels_smoke_seed1",
+        "la_supervised_2labels_smoke_seed1",
+    ]
+    assert list(Parcel(tmp_path / "parcel").plan()["runs"]) == names
+    assert str(la_root) not in Parcel(tmp_path / "parcel").plan_path.read_text()
+    assert main([*words, "--out", str(tmp_path / "parcel")]) == 1
+    assert "found one; choose another --out" in capsys.readouterr().err
+    assert main(["offline", "collect", str(done[2].results), "--out", str(tmp_path / "r")]) == 0
+    assert f"dualseg evaluate {tmp_path / 'r' / NAME} --root DIR" in capsys.readouterr().out
+
+
+def test_data_that_are_there_already_are_not_packed(la_root, tmp_path, capsys):
+    [folder] = pack(runs(None), tmp_path / "parcel")
+    parcel = Parcel(folder)
+    assert not any(name.startswith("data/") for name in parcel.plan()["files"])
+    assert parcel.experiment(NAME, la_root) == runs(la_root)[0].experiment
+    assert work.main(folder, ["--check"]) == 1
+    assert "--data: expected the folder with the files of 'la'" in capsys.readouterr().err
+    assert work.main(folder, ["--check", "--data", str(la_root)]) == 0
+
+
+@pytest.mark.fault(
+    "a parcel of which a file is missing, or was damaged on the way",
+    "refused before anything starts, naming the file",
+)
+@pytest.mark.parametrize("name", ["data/TRAIN3/mri_norm2.h5", "code/dualseg/networks.py"])
+@pytest.mark.parametrize("harm", ["missing", "changed"])
+def test_incomplete_parcel(la_root, tmp_path, capsys, name, harm, observed):
+    [folder] = pack(runs(la_root), tmp_path / "parcel")
+    path = folder / name
+    if harm == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert work.main(folder, []) == 1
+    said = capsys.readouterr().err
+    assert str(path) in said and ("found none" if harm == "missing" else "SHA-256") in said
+    assert not (folder / "runs").exists()
+    observed(said)
+
+
+def patient(parcel, *_):
+    """Stands for a training that takes its time, and writes a checkpoint when asked to stop."""
+    with stop_noted() as stop:
+        parcel.run("begun").folder.mkdir(parents=True)
+        while stop.number is None:
+            time.sleep(0.05)
+    (parcel.folder / "checkpoint").write_text(str(stop.number))
+
+
+def test_time_that_is_up_ends_a_run_with_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "_do", patient)
+    parcel = Parcel(tmp_path)
+    assert work._in_a_process(parcel, NAME, None, 0, time.monotonic() - 1) is None
+    assert not parcel.run("begun").folder.exists()
+    deadline = time.monotonic() + 20
+    assert work._in_a_process(parcel, NAME, None, 0, deadline) is None
+    assert time.monotonic() >= deadline
+    assert (tmp_path / "checkpoint").read_text() == str(int(signal.SIGTERM))
+
+
+def failing_first(parcel, name, *_):
+    if name.endswith("seed0"):
+        sys.exit(1)
+    work._mark(parcel, name).parent.mkdir(parents=True)
+    work._mark(parcel, name).touch()
+
+
+def test_a_run_that_fails_does_not_stop_the_others(la_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(work, "_do", failing_first)
+    [folder] = pack(runs(la_root, seeds=(0, 1)), tmp_path / "parcel")
+    assert work.main(folder, []) == 1
+    assert f"failed: {NAME} (" in capsys.readouterr().err
+    assert work._mark(Parcel(folder), NAME.replace("seed0", "seed1")).is_file()
+    assert work.main(folder, ["--only", "nothing"]) == 1
+    assert "expected runs of the plan" in capsys.readouterr().err
+
+
+def parts_of(run: Run, to: Path, part_mb: float = 0) -> Path:
+    export(run, to, part_mb)
+    return to
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Run:
+    settings = {"iterations": 2, "filters": 2}
+    run = fit(
+        Experiment.default("phantom", "smoke", **settings), tmp_path_factory.mktemp("f") / "a"
+    )
+    return round_weights(run, tmp_path_factory.mktemp("g") / "a")
+
+
+@pytest.mark.fault(
+    "results of which a part is missing, damaged, or another program's",
+    "refused in a sentence; nothing is unpacked",
+)
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        ("none", "expected parts of runs"),
+        ("missing", "found no 2of"),
+        ("damaged", "damaged ones"),
+        ("torn", "damaged ones"),
+        ("two sizes", "parts of two sizes"),
+        ("climbing", "found '../../evil' in it"),
+        ("foreign", "found 'evil.py' in it"),
+        ("no run", "run.json"),
+        ("bomb", "expected an array of at most"),
+    ],
+)
+def test_bad_results(finished, tmp_path, monkeypatch, harm, words, observed):
+    results = parts_of(finished, tmp_path / "results", 0.5)
+    second = sorted(results.iterdir())[1]
+    if harm == "none":
+        shutil.rmtree(results)
+        results.mkdir()
+    if harm == "missing":
+        second.unlink()
+    if harm == "damaged":
+        content = bytearray(second.read_bytes())
+        content[1000] ^= 1
+        second.write_bytes(content)
+    if harm == "torn":
+        max(results.iterdir()).write_bytes(b"")
+    if harm == "two sizes":
+        parts_of(finished, results)
+    if harm in ("climbing", "foreign", "no run", "bomb"):
+        shutil.rmtree(results)
+        results.mkdir()
+        inside = {"climbing": "../../evil", "foreign": "evil.py"}.get(harm, "log.jsonl")
+        with zipfile.ZipFile(results / "a.zip.1of1", "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr(inside, bytes(10**7 if harm == "bomb" else 10))
+    if harm == "bomb":
+        monkeypatch.setattr("dualseg.memory.machine_memory", lambda: 10**7)
+    with pytest.raises(DualsegError, match=re.escape(words)) as raised:
+        collect(results, tmp_path / "runs")
+    observed(str(raised.value))
+    assert not list(tmp_path.rglob("*evil*"))
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+def test_another_run_in_the_way_is_left_alone(finished, tmp_path):
+    results = parts_of(finished, tmp_path / "results")
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "run.json").write_text("{}")
+    with pytest.raises(DualsegError, match="holds another run already"):
+        collect(results, tmp_path / "runs")
+    assert (tmp_path / "runs" / "a" / "run.json").read_text() == "{}"
+
+
+def test_weights_that_half_precision_cannot_hold_are_refused(finished, tmp_path):
+    from dualseg.runs import read_checkpoint, write_tensors
+
+    run = Run(tmp_path / "run")
+    shutil.copytree(finished.folder, run.folder)
+    tensors, progress = read_checkpoint(run.weights_path)
+    name = next(name for name, t in tensors.items() if t.ndim == 5)
+    tensors[name] = tensors[name].float() * 1e9
+    write_tensors(run.weights_path, tensors, progress)
+    with pytest.raises(DualsegError, match="below 65504"):
+        round_weights(run, tmp_path / "rounded")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"names": ()}, "runs: expected at least one"),
+        ({"names": ("nothing",)}, "methods: expected one of"),
+        ({"seeds": ()}, "seeds: expected at least one"),
+        ({"settings": ("wrong=1",)}, "--set: expected NAME=VALUE"),
+    ],
+)
+def test_bad_plans(la_root, changes, words):
+    with pytest.raises(DualsegError, match=re.escape(words)):
+        runs(la_root, **changes)
