@@ -19,6 +19,15 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def ready_device() -> torch.device:
+    """`pick_device` before long work on volumes of one shape; peak memory counts from here."""
+    device = pick_device()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        torch.backends.cudnn.benchmark = True  # the first volume tries which convolution is fastest
+    return device
+
+
 def describe_device(device: torch.device) -> str:
     """The device in words, for records."""
     if device.type == "cuda":

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from .datasets import Dataset
-from .environment import describe_device, peak_memory_mb, pick_device
+from .environment import describe_device, peak_memory_mb, ready_device
 from .files import require_file_name
 from .inference import masks_of, predict_volume
 from .masks import SavedMasks, load_masks, save_masks
@@ -39,9 +38,7 @@ def predict_cases(run: Run, dataset: Dataset, cases: Sequence[str], split: str) 
     Each is saved when it is made, so an interrupted prediction goes on where it stopped. Raises
     DualsegError for an unfinished run, or unreadable data.
     """
-    device = pick_device()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    device = ready_device()
     method = run.load_method(device)
     config = run.experiment().train
     dataset.cache(cases)

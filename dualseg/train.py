@@ -25,7 +25,7 @@ from tqdm import tqdm
 from .config import Experiment
 from .datasets import Dataset, Split, open_dataset
 from .distributed import Team, joined
-from .environment import peak_memory_mb, pick_device
+from .environment import peak_memory_mb, ready_device
 from .errors import DualsegError
 from .files import remove_scraps, write_atomically, write_json
 from .lock import Claim, held
@@ -134,10 +134,8 @@ class _Training:
     ):
         self.run, self.info, self.team, self.claim = run, info, team, claim
         self.config, self.seed = experiment.train, experiment.seed
-        self.device = pick_device()
+        self.device = ready_device()
         self.method = method.to(self.device)
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
         self.optimizer = method.optimizer(self.config)
         self.sampler = BatchSampler(
             dataset, split, self.config, self.seed, method.uses_unlabeled, (team.rank, team.size)

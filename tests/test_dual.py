@@ -1,6 +1,7 @@
 """The method "dual": eq. 1 as a whole against NumPy, who learns from what, the presets."""
 
 import dataclasses
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -415,3 +416,23 @@ def test_every_preset_trains_a_step(preset):
     weights = dual_weights(choices, Progress(0, 1))
     sum(weight * terms[name] for name, weight in weights.items()).backward()
     assert out_a.logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("preset", ["paper", "released", "improved"])
+def test_a_step_mixes_no_devices_and_reads_nothing_back(preset, monkeypatch):
+    """On torch's device without values: a tensor on another device, or a look at a value, fails.
+
+    So on a GPU the losses wait for nothing (the entropy's percentile is computed otherwise there).
+    """
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # has none for it
+    experiment = Experiment.default("la", "smoke", preset, filters=2, patch=(32, 32, 32))
+    method = build_method(experiment, dataset_spec("la")).to("meta").train()
+    image = torch.empty(4, 1, 32, 32, 32, device="meta")
+    label = torch.zeros(2, 32, 32, 32, dtype=torch.int64, device="meta")
+    terms = method.loss(Batch(image, label, ("a",) * 4), Progress(5, 10))
+    weights = method.weights(Progress(5, 10))
+    sum(weights[name] * terms[name] for name in weights).backward()
+    assert {term.device.type for term in terms.values()} == {"meta"}
+    assert all(p.grad.device.type == "meta" for p in method.parameters() if p.grad is not None)
+    with pytest.raises(RuntimeError, match="meta"):  # that it would be noticed
+        method.loss(Batch(image, label.cpu(), ("a",) * 4), Progress(5, 10))

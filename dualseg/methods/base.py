@@ -65,6 +65,8 @@ class TwoNetworks(Method):
     """The paper's pair: `a` (ResNet34) and `b` (V-Net), predicting by the mean of their softmax."""
 
     members = ("A", "B")
+    memory_format = torch.channels_last_3d
+    """Of volumes and weights: so the 3D convolutions run faster, on CPUs too."""
 
     def __init__(self, experiment: Experiment, spec: DatasetSpec):
         super().__init__()
@@ -76,12 +78,11 @@ class TwoNetworks(Method):
         self.a = ResNet34(**sizes)
         self.b = VNet(**sizes)
         self.precision = experiment.train.precision
-        # In this memory layout the 3D convolutions run faster, on CPUs too.
-        self.to(memory_format=torch.channels_last_3d)
+        self.to(memory_format=self.memory_format)
 
     def forward(self, image: Tensor) -> tuple[NetworkOutput, NetworkOutput]:
         """Outputs of A and B with float32 logits. Shapes: image (B, channels, X, Y, Z)."""
-        image = image.contiguous(memory_format=torch.channels_last_3d)
+        image = image.contiguous(memory_format=self.memory_format)
         device = image.device.type
         half = self.precision_on(device) == "bfloat16"
         with torch.autocast(device, torch.bfloat16, enabled=half):
