@@ -294,6 +294,7 @@ GROUPS = {
         "publish": cli_records.records_publish,
         "table": cli_records.records_table,
         "plot": cli_records.records_plot,
+        "beside-paper": cli_records.records_beside_paper,
     },
     "notebooks": cli_notebooks.COMMANDS,
     "offline": {"pack": cli_offline.offline_pack, "collect": cli_offline.offline_collect},

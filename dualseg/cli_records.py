@@ -49,6 +49,30 @@ def records_table(folder: Path = Path("figures/records"), markdown: bool = False
         )
 
 
+def records_beside_paper(
+    dataset: str = "la",
+    profile: str = "full",
+    folder: Path = Path("figures/records"),
+    markdown: bool = False,
+) -> None:
+    """Print the paper's comparison (Tables 1-3) and the published runs of a profile in one table.
+
+    Example: dualseg records beside-paper --dataset la --profile lesson
+
+    Args:
+        dataset: "la", "pancreas" or "brats2019".
+        profile: Of the runs; only "full" has the paper's sizes.
+        folder: Folder of the records.
+        markdown: As a Markdown table.
+    """
+    from .beside_paper import beside_paper
+    from .records import load_records
+
+    print(beside_paper(load_records(folder), dataset, profile, markdown))
+    if profile != "full":
+        print(f"\nThe runs here are at {profile!r}: other networks and sizes than the paper's.")
+
+
 def records_plot(out: Path, dataset: str = "la", folder: Path = Path("figures/records")) -> None:
     """Draw Dice and 95HD of every test case of all published runs on a data set, side by side.
 

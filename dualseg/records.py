@@ -163,7 +163,7 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
         "run": record["name"] + ("" if record["split"] == "test" else f" ({record['split']})"),
         "data": config["dataset"],
         "labels": str(config["labeled"]),
-        "profile": config["profile"] + _changes_mark(config),
+        "profile": config["profile"] + changes_mark(config),
         "method": config["method"],
         "losses": losses_of(config),
         "seed": str(config["seed"]),
@@ -177,7 +177,7 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _changes_mark(config: dict[str, Any]) -> str:
+def changes_mark(config: dict[str, Any]) -> str:
     """A star where a size differs from what data set and profile stand for."""
     usual = asdict(dataset_spec(config["dataset"]).profiles[config["profile"]])
     return "" if all(_plain(config[n]) == _plain(v) for n, v in usual.items()) else "*"

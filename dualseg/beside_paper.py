@@ -1,0 +1,70 @@
+"""Published records as rows of the paper's comparison: what was measured here beside Tables 1-3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import fmean, stdev
+from typing import Any
+
+from .errors import DualsegError, require_one_of
+from .paper import paper_table
+from .records import changes_mark, losses_of, shown
+from .text import columns
+
+MEASURES = {"dice": "Dice %", "jaccard": "Jaccard %", "hd95": "95HD voxel", "asd": "ASD voxel"}
+HEADER = ("from", "method", "labels", *MEASURES.values(), "what ± is")
+
+
+def beside_paper(
+    records: Iterable[dict[str, Any]], dataset: str, profile: str, markdown: bool = False
+) -> str:
+    """The paper's rows of a data set, then those of the records, at the numbers of labels of both.
+
+    Runs that differ in nothing but their seed are one row: the mean over seeds of the means over
+    test cases, +- the sample standard deviation over seeds; a single seed has the standard error
+    over test cases. Test records of the profile count; a * marks sizes other than its own.
+
+    Raises DualsegError for a data set that the paper has not, or where no record fits.
+    """
+    require_one_of("dataset", dataset, {row["dataset"] for row in paper_table("comparison")})
+    groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for record in records:
+        config = record["config"]
+        if (config["dataset"], config["profile"], record["split"]) == (dataset, profile, "test"):
+            name = ", ".join(part for part in (config["method"], losses_of(config)) if part)
+            name += changes_mark(config)
+            groups.setdefault((config["labeled"], name), []).append(record)
+    if not groups:
+        raise DualsegError(
+            f"profile: expected test records of {dataset!r} at {profile!r}, found none; publish "
+            "some with `dualseg records publish`, or choose another --profile."
+        )
+    rows = []
+    for labels in sorted({labels for labels, _ in groups}):
+        printed = [r for r in paper_table("comparison", dataset) if r["labeled"] == labels]
+        rows += [_printed(row) for row in printed]
+        rows += [_measured(*key, groups[key]) for key in sorted(groups) if key[0] == labels]
+    if markdown:
+        lines = [HEADER, ["---"] * len(HEADER), *rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return columns([HEADER, *rows])
+
+
+def _printed(row: dict[str, Any]) -> list[str]:
+    cells = [f"{row[key]:.2f} ± {row[f'{key}_err']:.2f}" for key in MEASURES]
+    return ["the paper", row["method"], str(row["labeled"]), *cells, "not said"]
+
+
+def _measured(labels: int, name: str, records: list[dict[str, Any]]) -> list[str]:
+    several = len(records) > 1
+    cells = []
+    for key in MEASURES:
+        values = [record["mean"][key] for record in records]
+        if None in values:  # all predictions of a run are empty: it has no distance
+            cells.append("none")
+            continue
+        spread = stdev(values) if several else records[0]["standard_error"][key]
+        cells.append(shown(fmean(values), 2) + ("" if spread is None else f" ± {spread:.2f}"))
+    cases = len(records[0]["cases"])
+    what = f"sd, {len(records)} seeds" if several else f"se, {cases} cases, 1 seed"
+    return ["here", name, str(labels), *cells, what]
