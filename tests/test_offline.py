@@ -280,6 +280,21 @@ def test_a_run_that_fails_does_not_stop_the_others(la_root, tmp_path, monkeypatc
     assert work._mark(Parcel(folder), NAME.replace("seed0", "seed1")).is_file()
     assert work.main(folder, ["--only", "nothing"]) == 1
     assert "expected runs of the plan" in capsys.readouterr().err
+    assert work.main(folder, ["--minutes", "0"]) == 1
+    assert "--minutes: expected a time above 0" in capsys.readouterr().err
+
+
+def test_a_machine_with_an_old_torch_is_told_so(tmp_path, monkeypatch, capsys):
+    [folder] = pack(plan_runs("phantom", ["paper"], [], [0], "smoke"), tmp_path / "parcel")
+    monkeypatch.setattr(work.metadata, "version", lambda name: "2.4.1")
+    assert work.main(folder, []) == 1
+    assert "torch 2.4.1, needs 2.11 or newer" in capsys.readouterr().err
+    assert not (folder / "runs").exists()
+
+
+def test_what_that_machine_must_have_is_what_the_project_needs():
+    needs = [need for need in metadata.requires("dualseg") if "extra ==" not in need]
+    assert {f"{name}>={least}" for name, least in work.LEAST.items()} <= set(needs)
 
 
 def parts_of(run: Run, to: Path, part_mb: float = 0) -> Path:

@@ -9,14 +9,15 @@ import platform
 import shutil
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import torch
 
 from ..config import Experiment
 from ..datasets import Dataset, open_dataset
-from ..environment import describe_device, pick_device
-from ..errors import DualsegError
+from ..environment import describe_device, pick_device, version_row
+from ..errors import DualsegError, require
 from ..predictions import SPLITS, predict_cases
 from ..run_status import WatchedRun
 from ..runs import Run, read_progress
@@ -26,6 +27,8 @@ from ..train import fit
 from .parcel import Parcel
 from .results import export, round_weights
 
+LEAST = {"torch": "2.11", "numpy": "2.0", "h5py": "3.11"}
+"""What that machine must have, as in pyproject.toml."""
 GRACE = 60.0
 """Seconds that a training may take to write its checkpoint."""
 
@@ -64,7 +67,9 @@ def _options(argv: list[str]) -> argparse.Namespace:
 
 
 def _piece(parcel: Parcel, options: argparse.Namespace) -> int:
-    deadline = time.monotonic() + 60 * (options.minutes or float("inf"))
+    minutes = float("inf") if options.minutes is None else options.minutes
+    require(minutes > 0, "--minutes", "a time above 0", minutes)
+    deadline = time.monotonic() + 60 * minutes
     plan = parcel.plan()
     names = options.only or list(plan["runs"])
     unknown = next((name for name in names if name not in plan["runs"]), None)
@@ -95,17 +100,23 @@ def _piece(parcel: Parcel, options: argparse.Namespace) -> int:
     return 0
 
 
-def _machine(parcel: Parcel) -> list[tuple[str, str]]:
+def _machine(parcel: Parcel) -> list[tuple[str, str, str]]:
+    """Rows of what is here. Raises DualsegError for a version that is too old."""
     device = pick_device()
     memory = ""
     if device.type == "cuda":
         memory = f", {torch.cuda.mem_get_info()[1] / 1e9:.0f} GB"
+    rows = [("python", "ok", platform.python_version())]
+    rows += [version_row(name, metadata.version(name), least) for name, least in LEAST.items()]
+    for name, verdict, detail in rows:
+        if verdict != "ok":
+            raise DualsegError(f"{name} {detail} or newer; install it on this machine.")
     return [
-        ("device", describe_device(device) + memory),
-        ("torch", f"{torch.__version__}, Python {platform.python_version()}"),
-        ("cores", str(os.cpu_count())),
-        ("disk", f"{shutil.disk_usage(parcel.folder).free / 1e9:.0f} GB free"),
-        ("parcel", f"{len(parcel.plan()['files'])} files, as they were packed"),
+        *rows,
+        ("device", "ok", describe_device(device) + memory),
+        ("cores", "ok", str(os.cpu_count())),
+        ("disk", "ok", f"{shutil.disk_usage(parcel.folder).free / 1e9:.0f} GB free"),
+        ("parcel", "ok", f"{len(parcel.plan()['files'])} files, as they were packed"),
     ]
 
 
@@ -186,7 +197,8 @@ def _table(parcel: Parcel, names: list[str]) -> list[list[str]]:
             continue
         status = WatchedRun(name, run.folder).status(time.time())
         left = (status.total - status.step) / status.rate / 60 if status.rate else None
-        state = "exported" if _mark(parcel, name).is_file() else status.state
+        state = {"finished": "trained"}.get(status.state, status.state)
+        state = "exported" if _mark(parcel, name).is_file() else state
         rows.append(
             [
                 name,
