@@ -9,34 +9,32 @@ from matplotlib.figure import Figure
 
 from dualseg.plotting import WIDTH
 
-STEADY_MB_PER_HOUR = 10.0  # a growth below this takes four days to fill a gigabyte
+LEAK_KB = 20.0  # a cycle; below this it takes 50,000 trainings to fill a gigabyte
 
 
 def slope(cycles: list[dict[str, Any]]) -> dict[str, Any]:
-    """Least-squares slope of the long-lived process's memory over the second half of the time.
+    """Least-squares slope of the long-lived process's memory over the second half of the cycles.
 
-    In MB/hour, with its standard error; the first half warms up. The verdict is "flat" where slope
-    + 2 standard errors is below `STEADY_MB_PER_HOUR`, "growing" where slope - 2 standard errors is
-    above it, else "undecided"; so also for fewer than 10 cycles, or where the second half holds a
-    restart of the soak (a new process warms up again).
+    In kB (1000 bytes) a cycle, with its standard error; the first half warms up. The verdict is
+    "flat" where slope + 2 standard errors is below `LEAK_KB`, "growing" where slope - 2 standard
+    errors is above it, else "undecided"; so also for fewer than 10 cycles, or where the second half
+    holds a restart of the soak (a new process warms up again).
     """
-    hours, memory = _memory(cycles)
-    late = hours > hours[-1] / 2
-    hours, memory = hours[late], memory[late]
-    sessions = {cycle["session"] for cycle in cycles[-len(hours) :]}
-    if len(hours) < 10 or len(sessions) > 1:
-        return {"verdict": "undecided", "cycles": len(hours)}
-    (rate, start), *_ = np.polyfit(hours, memory, 1, full=True)
-    left = memory - (rate * hours + start)
-    spread = np.square(hours - hours.mean()).sum()
-    error = float(np.sqrt(np.square(left).sum() / (len(hours) - 2) / spread))
+    late = cycles[len(cycles) // 2 :]
+    if len(late) < 10 or len({cycle["session"] for cycle in late}) > 1:
+        return {"verdict": "undecided", "cycles": len(late)}
+    number, memory = np.arange(len(late)), 1000 * _memory(late)[1]
+    (rate, start), *_ = np.polyfit(number, memory, 1, full=True)
+    left = memory - (rate * number + start)
+    spread = np.square(number - number.mean()).sum()
+    error = float(np.sqrt(np.square(left).sum() / (len(late) - 2) / spread))
     verdict = "undecided"
-    if rate + 2 * error < STEADY_MB_PER_HOUR:
+    if rate + 2 * error < LEAK_KB:
         verdict = "flat"
-    elif rate - 2 * error > STEADY_MB_PER_HOUR:
+    elif rate - 2 * error > LEAK_KB:
         verdict = "growing"
-    values = {"mb_per_hour": float(rate), "standard_error": error}
-    return {"verdict": verdict, "cycles": len(hours), **values}
+    values = {"kb_per_cycle": float(rate), "standard_error": error}
+    return {"verdict": verdict, "cycles": len(late), **values}
 
 
 def _memory(cycles: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
@@ -51,8 +49,8 @@ def sentence(record: dict[str, Any]) -> str:
     hours, resident = _memory(cycles)
     signals = [kill["signal"] for cycle in cycles for kill in cycle["kills"]]
     verdict = f"{memory['verdict']} ({memory['cycles']} cycles in the second half"
-    if "mb_per_hour" in memory:
-        verdict += f", {memory['mb_per_hour']:+.2f} ± {memory['standard_error']:.2f} MB/hour"
+    if "kb_per_cycle" in memory:
+        verdict += f", {memory['kb_per_cycle']:+.1f} ± {memory['standard_error']:.1f} kB a cycle"
     files = [cycle["open_files"] for cycle in cycles]
     disk = [cycle["disk_mb"] for cycle in cycles]
     return (

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import plain, ratio, training_step
+from benchmarks import gpu_levers, plain, ratio, soak_report, training_step
 from dualseg.config import Experiment
 from dualseg.inference import sliding_window
 from dualseg.methods import build_method
@@ -163,3 +164,59 @@ def test_a_table_of_some_ratios_only():
     assert benchmarks.table({"metrics": part}).splitlines()[2:] == [
         "| metrics of 3 cases | 6 s | 2 s | 3.0 |"
     ]
+
+
+def cycles(memory, sessions=None) -> list[dict]:
+    sessions = sessions or [1] * len(memory)
+    return [
+        {"seconds": 60.0, "held_mb": float(mb), "resident_mb": 0.0, "session": session}
+        for mb, session in zip(memory, sessions, strict=True)
+    ]
+
+
+def test_a_soak_calls_a_leak_growing_and_noise_flat():
+    number = np.arange(60)
+    noise = np.random.default_rng(0).normal(0, 0.1, 60)
+    leak = soak_report.slope(cycles(460 + 0.13 * number + noise))  # as the soak once found one
+    assert leak["verdict"] == "growing" and leak["cycles"] == 30
+    assert abs(leak["kb_per_cycle"] - 130) < 2 * leak["standard_error"]
+    warm = np.minimum(number, 20.0)  # 20 MB while it warms up, in the first half
+    still = soak_report.slope(cycles(460 + warm + noise))
+    assert still["verdict"] == "flat" and abs(still["kb_per_cycle"]) < 10
+    # The same line by scipy, whose formula of the standard error is its own.
+    fit = stats.linregress(np.arange(30), 1000 * (460 + warm + noise)[30:])
+    assert still["kb_per_cycle"] == pytest.approx(fit.slope)
+    assert still["standard_error"] == pytest.approx(fit.stderr)
+
+
+@pytest.mark.parametrize(
+    ("memory", "sessions"),
+    [
+        ([460.0] * 18, None),  # nine in the second half
+        ([460.0] * 40, [1] * 30 + [2] * 10),
+        (460 + np.random.default_rng(0).normal(0, 5, 40), None),  # too noisy to tell
+    ],
+)
+def test_a_soak_that_cannot_tell_says_so(memory, sessions):
+    assert soak_report.slope(cycles(memory, sessions))["verdict"] == "undecided"
+
+
+def test_levers_of_a_gpu_step_are_rehearsed_here(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(gpu_levers, "WARM_UP", 1)
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    for place, name in ((cudnn, "benchmark"), (cudnn, "allow_tf32"), (matmul, "allow_tf32")):
+        monkeypatch.setattr(place, name, getattr(place, name))  # as it was, afterwards
+    small = {"patch": (16, 16, 16), "stride": (16, 16, 16), "filters": 2}
+    default = Experiment.default
+    monkeypatch.setattr(
+        gpu_levers.Experiment, "default", lambda *words, **more: default(*words, **more, **small)
+    )
+    result = gpu_levers.main("smoke", steps=1, out=tmp_path / "levers.json")
+    assert json.loads((tmp_path / "levers.json").read_text())["levers"] == result["levers"]
+    losses = {name: found["loss"] for name, found in result["levers"].items()}
+    assert list(losses) == list(gpu_levers.LEVERS) and all(map(np.isfinite, losses.values()))
+    # The layout changes no value but by rounding; the precision does.
+    assert losses["bfloat16"] == pytest.approx(losses["bfloat16, channels last"], rel=1e-2)
+    assert losses["float32"] == pytest.approx(losses["bfloat16"], rel=0.05)
+    assert losses["float32"] != losses["bfloat16"]
+    assert "channels last, trying" in capsys.readouterr().out

@@ -282,6 +282,8 @@ def test_a_run_that_fails_does_not_stop_the_others(la_root, tmp_path, monkeypatc
     assert "expected runs of the plan" in capsys.readouterr().err
     assert work.main(folder, ["--minutes", "0"]) == 1
     assert "--minutes: expected a time above 0" in capsys.readouterr().err
+    assert work.main(folder, ["--part-mb", "-1"]) == 1
+    assert "--part-mb: expected a size above 0" in capsys.readouterr().err
 
 
 def test_a_machine_with_an_old_torch_is_told_so(tmp_path, monkeypatch, capsys):

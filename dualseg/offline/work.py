@@ -61,16 +61,21 @@ def _options(argv: list[str]) -> argparse.Namespace:
         help="stop with a checkpoint after so many minutes (default: go on to the end)",
     )
     parser.add_argument("--data", type=Path, help="folder of the data, if they are not packed")
+    parser.add_argument(
+        "--part-mb", type=float, help="size limit of a file of results (default: as the parcel's)"
+    )
     parser.add_argument("--only", nargs="+", metavar="RUN", help="work on these runs alone")
     parser.add_argument("--check", action="store_true", help="check machine and parcel, and end")
     return parser.parse_args(argv)
 
 
 def _piece(parcel: Parcel, options: argparse.Namespace) -> int:
+    plan = parcel.plan()
     minutes = float("inf") if options.minutes is None else options.minutes
     require(minutes > 0, "--minutes", "a time above 0", minutes)
+    part_mb = plan["part_mb"] if options.part_mb is None else options.part_mb
+    require(part_mb >= 0, "--part-mb", "a size above 0", part_mb)
     deadline = time.monotonic() + 60 * minutes
-    plan = parcel.plan()
     names = options.only or list(plan["runs"])
     unknown = next((name for name in names if name not in plan["runs"]), None)
     if unknown:
@@ -86,7 +91,7 @@ def _piece(parcel: Parcel, options: argparse.Namespace) -> int:
     for name in names if not options.check else ():
         if _mark(parcel, name).is_file():
             continue
-        status = _in_a_process(parcel, name, root, plan["part_mb"], deadline)
+        status = _in_a_process(parcel, name, root, part_mb, deadline)
         if status is None:
             break
         if status:
