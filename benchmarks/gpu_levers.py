@@ -1,10 +1,11 @@
 """What makes a training step fast on a GPU? Each lever by itself, in one run.
 
 `python -m benchmarks.gpu_levers` takes steps of the preset "paper" with the paper's networks, patch
-and batch: in float32, with the GPU's reduced float32 (TF32), in bfloat16; with volumes contiguous
-and with channels last; with cuDNN's choice of convolutions and with those that it finds fastest by
-trying (`cudnn.benchmark`). Steps a second, peak memory, and the ratio to the first row. Runs on a
-CPU, too, as a rehearsal, where only precision and layout mean anything.
+and batch: in float32, with the reduced float32 that torch allows a GPU's convolutions (TF32), in
+bfloat16; with volumes contiguous and with channels last; with cuDNN's choice of convolutions and
+with those that it finds fastest by trying (`cudnn.benchmark`). Steps a second, peak memory, and the
+ratio to the first row. Runs on a CPU, too, as a rehearsal, where only precision and layout mean
+anything.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def main(profile: str = "full", steps: int = 10, out: Path | None = None) -> dic
         "levers": {},
     }
     for name, lever in LEVERS.items():
-        result["levers"][name] = _measured(profile, steps, device, *lever)
+        precision, tf32, layout, trying = lever
+        with torch.backends.cudnn.flags(enabled=True, benchmark=trying, allow_tf32=tf32):
+            result["levers"][name] = _measured(profile, steps, device, precision, layout)
     slowest = result["levers"]["float32"]["seconds"]
     rows = [["", "steps/s", "ratio", "peak MB", "loss"]]
     for name, found in result["levers"].items():
@@ -73,12 +76,8 @@ def _measured(
     steps: int,
     device: torch.device,
     precision: str,
-    tf32: bool,
     layout: str,
-    trying: bool,
 ) -> dict[str, float]:
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.backends.cudnn.benchmark = trying
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)

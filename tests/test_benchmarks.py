@@ -203,9 +203,6 @@ def test_a_soak_that_cannot_tell_says_so(memory, sessions):
 
 def test_levers_of_a_gpu_step_are_rehearsed_here(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(gpu_levers, "WARM_UP", 1)
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    for place, name in ((cudnn, "benchmark"), (cudnn, "allow_tf32"), (matmul, "allow_tf32")):
-        monkeypatch.setattr(place, name, getattr(place, name))  # as it was, afterwards
     small = {"patch": (16, 16, 16), "stride": (16, 16, 16), "filters": 2}
     default = Experiment.default
     monkeypatch.setattr(
