@@ -15,7 +15,6 @@ import h5py
 import numpy as np
 import torch
 import torch.nn.functional as F
-from medpy.metric import binary
 from torch import Tensor, nn
 
 from dualseg.loss_config import LossConfig
@@ -129,6 +128,8 @@ def window_labels(
 
 def metrics(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """The field's four numbers, each by its own call."""
+    from medpy.metric import binary  # here: a training machine need not have it
+
     return {
         "dice": 100 * binary.dc(prediction, truth),
         "jaccard": 100 * binary.jc(prediction, truth),

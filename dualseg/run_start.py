@@ -35,10 +35,12 @@ def check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
     # The data may have moved; that they are the same is checked by their fingerprint.
     changed = [name for name in new if old[name] != new[name] and name != "root"]
     if changed:
-        name = changed[0]
+        then, now = (
+            ", ".join(f"{name} = {values[name]!r}" for name in changed) for values in (old, new)
+        )
         raise DualsegError(
-            f"{run.folder}: was started with {name} = {old[name]!r}, now asked for {new[name]!r}; "
-            "resume with the same settings, or choose another --out."
+            f"{run.folder}: was started with {then}, now asked for {now}; resume with the same "
+            "settings, or choose another --out."
         )
 
 

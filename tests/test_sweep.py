@@ -159,7 +159,7 @@ def test_killed_sweep_goes_on_with_what_is_missing(la_root, tmp_path, capsys, mo
     assert status == 1 and shown == "" and "is in use by process" in error
 
     status, _, error = run(capsys, command(la_root, out, "--seeds", 0, steps=7))
-    assert status == 1 and "was started with iterations = 6, now asked for 7" in error
+    assert status == 1 and "was started with iterations = 6, now asked for iterations = 7" in error
 
     # Beside a run that is done, one that is refused and one that hits a bug.
     monkeypatch.setattr(sweeping, "train_and_measure", failing)

@@ -214,12 +214,13 @@ def test_existing_run_is_not_overwritten(small, tmp_path):
 
 @pytest.mark.fault(
     "a resume with other settings",
-    "refused, naming setting and both values",
+    "refused, naming the settings and both values",
 )
 def test_resume_with_other_settings_is_refused(small, tmp_path):
     fit(small, tmp_path / "run")
-    with pytest.raises(DualsegError, match="started with iterations = 6, now asked for 9"):
-        fit(small.replace(iterations=9), tmp_path / "run", resume=True)
+    words = "started with seed = 0, iterations = 6, now asked for seed = 1, iterations = 9; resume"
+    with pytest.raises(DualsegError, match=words):
+        fit(small.replace(iterations=9, seed=1), tmp_path / "run", resume=True)
 
 
 @pytest.mark.fault(
