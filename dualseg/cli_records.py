@@ -62,13 +62,14 @@ def records_beside_paper(
     Args:
         dataset: "la", "pancreas" or "brats2019".
         profile: Of the runs; only "full" has the paper's sizes.
-        folder: Folder of the records.
+        folder: Folder of the records, and of those in its folder named after the data set.
         markdown: As a Markdown table.
     """
     from .beside_paper import beside_paper
     from .records import load_records
 
-    print(beside_paper(load_records(folder), dataset, profile, markdown))
+    records = load_records(folder) + load_records(folder / dataset)
+    print(beside_paper(records, dataset, profile, markdown))
     if profile != "full":
         print(f"\nThe runs here are at {profile!r}: other networks and sizes than the paper's.")
 
