@@ -21,27 +21,32 @@ def offline_pack(
 ) -> None:
     """Pack runs, code and data for a machine without a network that has PyTorch, NumPy and h5py.
 
-    There, `python work.py --minutes 9` goes on with them, as often as it is called, and leaves
-    finished runs in `results`, for `dualseg offline collect`.
+    There, `python work.py --minutes 9` goes on with them, as often as it is called (its exit status
+    is 75 while something is left to do), and leaves finished runs in `results`, for `dualseg
+    offline collect`.
 
     Example: dualseg offline pack --dataset la=LA --runs paper supervised --labeled 8 --out parcel
 
     Args:
         out: Folder to write.
         dataset: NAME=FOLDER or a prepared folder: its files are packed. A NAME alone: they are on
-            that machine (`python work.py --data FOLDER`). "phantom" needs none.
+            that machine (`python work.py --data FOLDER`). "phantom" needs none, but SciPy there.
         runs: Presets of the method "dual", or "supervised", in the order in which they are done.
         labeled: Numbers of labeled cases; without, the data set's usual one.
-        seeds: All runs with the first seed, then all with the next.
+        seeds: All runs with the first seed, then all with the next; then the next number of labels.
         profile: "smoke", "lesson" or "full".
         settings: Further settings of all runs as NAME=VALUE, e.g. iterations=200 patch=48,32,32.
         part_mb: Size limit of what can be carried at a time, in MB (10^6 bytes): the parcel comes
             in parts, whose contents belong into one folder there. Results come in such parts, too.
     """
     from .offline.pack import pack, plan_runs
+    from .offline.parcel import Parcel
 
     members = plan_runs(dataset, runs, labeled, seeds, profile, settings)
     folders = pack(members, out, part_mb)
+    plan = Parcel(folders[0]).plan()["files"]
+    data = sum(name.startswith("data/") for name in plan)
+    print(f"{len(plan) - data} files of code, {data or 'no'} of data.")
     for folder in folders:
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         print(f"{folder}: {size / 1e6:.1f} MB")

@@ -108,7 +108,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
     except (SafetensorError, OSError, ValueError) as error:
         raise DualsegError(
             f"{path}: expected a checkpoint (safetensors), found a damaged or foreign file "
-            f"({error})."
+            f"({error}); put a copy in its place, or delete the run's folder and train again."
         ) from error
     if digest not in (None, _digest(tensors, metadata)):
         raise DualsegError(

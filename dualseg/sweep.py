@@ -20,6 +20,7 @@ from .files import read_json
 from .jobs import Failure, Place, run_jobs
 from .lock import when_free
 from .methods import METHODS
+from .prepared import is_prepared
 from .records import losses_of, shown
 from .run_start import check_folder
 from .runs import Run
@@ -117,7 +118,8 @@ def plan(
         datasets, labeled or (None,), methods, presets, seeds
     ):
         name, root = _data(dataset)
-        changes = {"method": method, "seed": seed, "root": root}
+        changes: dict[str, Any] = {"method": method, "seed": seed}
+        changes |= {} if root is None else {"root": root}  # a prepared folder is its own root
         changes |= {} if labels is None else {"labeled": labels}
         experiment = Experiment.default(name, profile, preset, **changes)
         if not preset_of(experiment):  # else the same run would differ in a word without meaning
@@ -151,6 +153,12 @@ def _member(out: Path, data: str, experiment: Experiment) -> Member:
 
 def _data(given: str) -> tuple[str, str | None]:
     name, _, root = given.partition("=")
+    if Path(given).is_dir() and given not in SPECS and not is_prepared(Path(given)):
+        raise DualsegError(
+            f"dataset: expected a name, NAME=FOLDER or a folder that `dualseg data prepare` made, "
+            f"found the folder {given!r} without a manifest; if it holds the files of la, say "
+            f"la={given}."
+        )
     return (name, root) if name in SPECS and root else (given, None)
 
 

@@ -42,7 +42,7 @@ from .runs import (
     write_checkpoint,
 )
 from .sampling import BatchSampler
-from .signals import Interrupted, stop_noted
+from .signals import Interrupted, Stop, stop_noted
 from .train_config import Progress
 
 
@@ -55,7 +55,8 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
     others exit.
 
     Raises DualsegError for what the user can put right, and for a loss that is not finite (naming
-    term and cases); `Interrupted` after Ctrl-C, SIGTERM or SIGUSR1, with the checkpoint written.
+    term and cases); `Interrupted` after Ctrl-C, SIGTERM or SIGUSR1, with the checkpoint written, or
+    in the last step the finished run.
     """
     with joined() as team:
         return _fit(experiment, Run(Path(out)), resume, team)
@@ -164,11 +165,10 @@ class _Training:
             stop_noted() as stop,
         ):
             while self.step < total:
-                asked = [number for number in self.team.gather(stop.number) if number is not None]
-                if asked:
+                if (asked := self._asked(stop)) is not None:
                     self._flush(late, log, bar)
                     self.save(log)
-                    raise Interrupted(asked[0])
+                    raise Interrupted(asked)
                 this = self.train_step(Progress(self.step, total))
                 self.step += 1
                 self._flush(late, log, bar)
@@ -180,6 +180,12 @@ class _Training:
                 bar.update()
             self._flush(late, log, bar)
         self.team.once(self._finish)
+        if (asked := self._asked(stop)) is not None:  # in the last step: what follows must know
+            raise Interrupted(asked)
+
+    def _asked(self, stop: Stop) -> int | None:
+        """The signal that has asked any rank to stop."""
+        return next((n for n in self.team.gather(stop.number) if n is not None), None)
 
     def train_step(self, progress: Progress) -> _Step:
         """One optimiser step; returns its terms without waiting for them."""

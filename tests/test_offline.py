@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import TEST, make_la
+from rawdata import save_as, volumes
 from safetensors.numpy import load_file
 
 from dualseg.cli import main
@@ -23,10 +24,12 @@ from dualseg.config import Experiment
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
 from dualseg.files import read_json
+from dualseg.lock import held
 from dualseg.offline import work
 from dualseg.offline.pack import pack, plan_runs
 from dualseg.offline.parcel import Parcel
 from dualseg.offline.results import collect, export, round_weights
+from dualseg.prepare import prepare
 from dualseg.runs import Run
 from dualseg.signals import stop_noted
 from dualseg.train import fit
@@ -240,9 +243,95 @@ def test_incomplete_parcel(la_root, tmp_path, capsys, name, harm, observed):
         path.write_bytes(path.read_bytes()[:-1] + b"!")
     assert work.main(folder, []) == 1
     said = capsys.readouterr().err
-    assert str(path) in said and ("found none" if harm == "missing" else "SHA-256") in said
+    assert str(path) in said and ("1 missing;" if harm == "missing" else "SHA-256") in said
     assert not (folder / "runs").exists()
     observed(said)
+
+
+def test_missing_parts_are_named(la_root, tmp_path, capsys):
+    parts = pack(runs(la_root), tmp_path / "parcel", part_mb=1.5)
+    parcel = merged([parts[0], *parts[2:-1]], tmp_path / "there")
+    assert work.main(parcel.folder, []) == 1
+    assert f"missing (of part 2, {len(parts)}); copy" in capsys.readouterr().err
+
+
+def test_a_prepared_folder_is_packed_and_read_there(tmp_path, capsys):
+    for i in range(3):
+        for folder, volume in zip(("images", "labels"), volumes(i), strict=True):
+            save_as(tmp_path / folder / f"scan{i}.nii", volume)
+    data = tmp_path / "mine"
+    prepare("folder", tmp_path / "images", tmp_path / "labels", data)
+    [folder] = pack(plan_runs(str(data), ["supervised"], [1], [0], "smoke"), tmp_path / "parcel")
+    parcel = Parcel(folder)
+    assert {path.name for path in parcel.data.rglob("*.h5")} == {f"scan{i}.h5" for i in range(3)}
+    assert work.main(folder, ["--check"]) == 0
+    assert "0 of 1 runs exported" in capsys.readouterr().out
+    assert work.main(folder, ["--data", str(data)]) == 1
+    assert "--data: the data are in this parcel; leave it out." in capsys.readouterr().err
+    with pytest.raises(DualsegError, match="if it holds the files of la, say la="):
+        plan_runs(str(tmp_path / "images"), ["supervised"], [1], [0], "smoke")
+
+
+def done_at_once(parcel, name, *_):
+    results = parcel.results / f"{name}.zip.1of1"
+    results.parent.mkdir(exist_ok=True)
+    results.write_text(f"{parcel.results.exists()}")
+    work._mark(parcel, name).parent.mkdir(parents=True, exist_ok=True)
+    work._mark(parcel, name).touch()
+
+
+def test_what_is_exported_is_written_again_only_when_asked(la_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(work, "_do", done_at_once)
+    [folder] = pack(runs(None), tmp_path / "parcel")
+    assert work.main(folder, ["--data", str(la_root)]) == 0
+    result = Parcel(folder).results / f"{NAME}.zip.1of1"
+    result.unlink()
+    assert work.main(folder, []) == 0 and not result.exists()  # without the data, too
+    assert "1 of 1 runs exported. To be taken home: 0 files" in capsys.readouterr().out
+    assert work.main(folder, ["--again", "--data", str(la_root)]) == 0 and result.exists()
+
+
+def test_one_piece_at_a_time_and_an_exit_status_that_tells(la_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(work, "_do", done_at_once)
+    [folder] = pack(runs(la_root, seeds=(0, 1)), tmp_path / "parcel")
+    with held(folder / "runs"):
+        assert work.main(folder, []) == 1
+    assert "is in use by process" in capsys.readouterr().err
+    assert work.main(folder, ["--minutes", "0.0001"]) == work.TIME_IS_UP
+    assert work.main(folder, ["--only", NAME]) == 0
+    assert "1 of 1 runs exported" in capsys.readouterr().out
+    assert work.main(folder, []) == 0
+
+
+def test_check_tells_what_is_amiss(tmp_path, monkeypatch, capsys):
+    [folder] = pack(plan_runs("phantom", ["paper"], [], [0], "full"), tmp_path / "parcel")
+    monkeypatch.setattr(work.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(work, "DISK_GB", 10.0**9)
+    assert work.main(folder, ["--check"]) == 0
+    assert re.search(r"device +NO GPU .*\ndisk +LOW", capsys.readouterr().out)
+    monkeypatch.setattr(work, "find_spec", lambda name: None)
+    assert work.main(folder, ["--check"]) == 1
+    assert "drawn with SciPy, found none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [
+        ("needs/tqdm", "'tqdm'; copy the parcel again"),
+        ("", "'h5py'; PyTorch 2.11, NumPy 2 and h5py"),
+    ],
+)
+def test_what_is_not_there_is_blamed(la_root, tmp_path, bare, gone, words):
+    [folder] = pack(runs(None), tmp_path / "parcel")
+    site = bare
+    if gone:
+        shutil.rmtree(folder / gone)
+    else:
+        site = tmp_path / "site"
+        shutil.copytree(bare, site, symlinks=True)
+        (site / "h5py").unlink()
+    status, output = piece(site, Parcel(folder), "--check")
+    assert status == 1 and words in output and "Traceback" not in output
 
 
 def patient(parcel, *_):
@@ -276,7 +365,7 @@ def test_a_run_that_fails_does_not_stop_the_others(la_root, tmp_path, monkeypatc
     monkeypatch.setattr(work, "_do", failing_first)
     [folder] = pack(runs(la_root, seeds=(0, 1)), tmp_path / "parcel")
     assert work.main(folder, []) == 1
-    assert f"failed: {NAME} (" in capsys.readouterr().err
+    assert f"failed: {NAME} (exit status 1)" in capsys.readouterr().err
     assert work._mark(Parcel(folder), NAME.replace("seed0", "seed1")).is_file()
     assert work.main(folder, ["--only", "nothing"]) == 1
     assert "expected runs of the plan" in capsys.readouterr().err
@@ -321,8 +410,9 @@ def finished(tmp_path_factory) -> Run:
     ("harm", "words"),
     [
         ("none", "expected parts of runs"),
-        ("missing", "found no 2of"),
+        ("missing", "found none of a 2of"),
         ("damaged", "damaged ones"),
+        ("cut", "damaged ones"),
         ("torn", "damaged ones"),
         ("two sizes", "parts of two sizes"),
         ("climbing", "found '../../evil' in it"),
@@ -343,6 +433,8 @@ def test_bad_results(finished, tmp_path, monkeypatch, harm, words, observed):
         content = bytearray(second.read_bytes())
         content[1000] ^= 1
         second.write_bytes(content)
+    if harm == "cut":
+        second.write_bytes(second.read_bytes()[:1000])
     if harm == "torn":
         max(results.iterdir()).write_bytes(b"")
     if harm == "two sizes":
@@ -360,6 +452,18 @@ def test_bad_results(finished, tmp_path, monkeypatch, harm, words, observed):
     observed(str(raised.value))
     assert not list(tmp_path.rglob("*evil*"))
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+def test_complete_runs_are_collected_though_another_is_not(finished, tmp_path):
+    results = parts_of(finished, tmp_path / "results")
+    (results / "b.zip.1of2").write_bytes(b"")
+    words = f"found none of b 2of2; copy them here, too (1 complete runs are in {tmp_path / 'r'})"
+    with pytest.raises(DualsegError, match=re.escape(words)):
+        collect(results, tmp_path / "r")
+    assert Run(tmp_path / "r" / "a").finished
+    (tmp_path / "file").touch()
+    with pytest.raises(DualsegError, match="expected a folder for the runs"):
+        collect(results, tmp_path / "file" / "runs")
 
 
 def test_another_run_in_the_way_is_left_alone(finished, tmp_path):
@@ -388,7 +492,8 @@ def test_weights_that_half_precision_cannot_hold_are_refused(finished, tmp_path)
     ("changes", "words"),
     [
         ({"names": ()}, "runs: expected at least one"),
-        ({"names": ("nothing",)}, "methods: expected one of"),
+        ({"names": ("nothing",)}, "runs: expected one of cce, cps,"),
+        ({"names": ("dual",)}, "runs: expected one of cce, cps,"),
         ({"seeds": ()}, "seeds: expected at least one"),
         ({"settings": ("wrong=1",)}, "--set: expected NAME=VALUE"),
     ],

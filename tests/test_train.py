@@ -199,6 +199,27 @@ def test_signal_writes_a_checkpoint_and_resumes(small, tmp_path, monkeypatch, na
     assert_same_weights(whole, fit(small, tmp_path / "cut", resume=True))
 
 
+@pytest.mark.fault(
+    "SIGTERM in the last step of a training",
+    "the run is finished; whoever called it is told to stop",
+)
+def test_a_signal_in_the_last_step_is_not_lost(small, tmp_path, monkeypatch):
+    step = training._Training.train_step
+
+    def interrupted_step(self, progress):
+        if progress.step == small.train.iterations - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, progress)
+
+    monkeypatch.setattr(training._Training, "train_step", interrupted_step)
+    with pytest.raises(Interrupted) as stopped:
+        fit(small, tmp_path / "run")
+    assert stopped.value.number == signal.SIGTERM
+    assert Run(tmp_path / "run").finished and not Run(tmp_path / "run").state_path.exists()
+    monkeypatch.undo()
+    assert_same_weights(Run(tmp_path / "run"), fit(small, tmp_path / "undisturbed"))
+
+
 def test_finished_run_is_left_alone(small, tmp_path):
     run = fit(small, tmp_path / "run")
     before = run.weights_path.stat().st_mtime_ns

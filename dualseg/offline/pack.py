@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
 from ..datasets import Dataset, open_dataset
-from ..errors import DualsegError, require
+from ..errors import DualsegError, require, require_one_of
 from ..files import write_atomically, write_json
 from ..loss_config import PRESETS
+from ..methods import METHODS
 from ..prepared import MANIFEST
 from ..sweep import Member, plan
 from .parcel import Parcel, sha256_of
@@ -28,12 +28,16 @@ def plan_runs(
     profile: str,
     settings: Sequence[str] = (),
 ) -> list[Member]:
-    """The runs in the order in which they are to be done: all with the first seed, then the next.
+    """The runs in the order in which they are to be done.
 
+    All with the first number of labels and the first seed, then those with the next seed, and after
+    the last seed those with the next number of labels.
     `runs` are presets of the method "dual", or names of other methods; the other arguments are
     those of `sweep.plan`. Raises DualsegError for what does not exist.
     """
     require(bool(runs), "runs", "at least one", tuple(runs))
+    for name in runs:
+        require_one_of("runs", name, (PRESETS.keys() | METHODS.keys()) - {"dual"})
     members: dict[str, Member] = {}
     for labels in labeled or (None,):
         for seed in seeds:
@@ -72,19 +76,17 @@ def pack(members: Sequence[Member], out: Path, part_mb: float | None = None) -> 
         data = dict(_data_files(dataset))
     else:
         data = {}
-    files = dict(_code_files()) | {f"data/{name}": path for name, path in data.items()}
-    digests = {name: sha256_of(path.read_bytes()) for name, path in files.items()}
-    parts = _parts(files, part_mb)
+    parts = _parts(dict(_code_files()) | {f"data/{n}": path for n, path in data.items()}, part_mb)
     folders = [out / f"part{n}" for n in range(1, len(parts) + 1)] if part_mb else [out]
-    for folder, part in zip(folders, parts, strict=True):
+    files = {}
+    for number, (folder, part) in enumerate(zip(folders, parts, strict=True), start=1):
         for name, source in part.items():
-            target = folder / name
-            write_atomically(
-                target, lambda file, path=source: shutil.copyfileobj(path.open("rb"), file)
-            )
+            content = source.read_bytes()
+            files[name] = {"sha256": sha256_of(content), "part": number}
+            write_atomically(folder / name, lambda file, content=content: file.write(content))
     runs = {member.name: member.experiment.flat() | {"root": None} for member in members}
-    contents = {"runs": runs, "files": digests, "part_mb": part_mb or 0}
-    write_json(Parcel(folders[0]).plan_path, contents)
+    plan = {"runs": runs, "files": files, "part_mb": part_mb or 0}
+    write_json(Parcel(folders[0]).plan_path, plan)
     return folders
 
 

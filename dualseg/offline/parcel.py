@@ -53,17 +53,27 @@ class Parcel:
 
     def check(self) -> None:
         """Raise DualsegError unless every packed file is here, and as it was packed."""
-        for name, digest in self.plan()["files"].items():
-            path = self.folder / name
-            if not path.is_file():
-                raise DualsegError(
-                    f"{path}: expected this file of the parcel, found none; copy the contents of "
-                    "all its parts into one folder."
-                )
-            if sha256_of(path.read_bytes()) != digest:
-                raise DualsegError(
-                    f"{path}: is not as it was packed (another SHA-256); copy it again."
-                )
+        files = self.plan()["files"]
+        missing = [name for name in files if not (self.folder / name).is_file()]
+        if missing:
+            parts = sorted({files[name]["part"] for name in missing})
+            several = max(about["part"] for about in files.values()) > 1
+            where = f" (of part {', '.join(map(str, parts))})" if several else ""
+            raise DualsegError(
+                f"{self.folder / missing[0]}: expected the {len(files)} files of the parcel, found "
+                f"{len(missing)} missing{where}; copy the contents of all its parts into this "
+                "folder."
+            )
+        changed = [
+            name
+            for name, about in files.items()
+            if sha256_of((self.folder / name).read_bytes()) != about["sha256"]
+        ]
+        if changed:
+            raise DualsegError(
+                f"{', '.join(str(self.folder / name) for name in changed[:3])}: expected what was "
+                f"packed, found {len(changed)} files with another SHA-256; copy them again."
+            )
 
     def experiment(self, name: str, root: Path | None) -> Experiment:
         """A run of the plan, with its data where they are here."""

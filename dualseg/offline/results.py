@@ -72,48 +72,62 @@ def export(run: Run, results: Path, part_mb: float) -> list[Path]:
 def collect(results: Path, out: Path) -> list[Run]:
     """Put the runs whose parts lie in `results` together, each as a finished run in `out`/NAME.
 
-    A run that is there already is left alone. Raises DualsegError for a missing or damaged part,
-    for contents that `export` does not write, and where another run stands in the way; runs before
-    it are kept.
+    A run that is there already is left alone. Raises DualsegError for contents that `export` does
+    not write, for a damaged part, and where another run stands in the way (runs before it are
+    kept); for missing parts once all complete runs are there.
     """
+    complete, missing = _found(results)
     runs = []
-    for name, parts in _found(results).items():
+    for name, parts in complete.items():
         content = b"".join(path.read_bytes() for path in parts)
         runs.append(_unpacked(content, Run(out / require_file_name(name, results)), parts[0]))
+    if missing:
+        told = "; ".join(f"of {name} {', '.join(parts)}" for name, parts in missing.items())
+        done = f" ({len(runs)} complete runs are in {out})" if runs else ""
+        raise DualsegError(
+            f"{results}: expected all parts of each run, found none {told}; copy them here, "
+            f"too{done}."
+        )
     return runs
 
 
-def _found(results: Path) -> dict[str, list[Path]]:
-    """The parts of each run, in order and complete."""
+def _found(results: Path) -> tuple[dict[str, list[Path]], dict[str, list[str]]]:
+    """By run: the parts in order where all are there, and the names of those that are missing."""
     if not results.is_dir():
-        raise DualsegError(f"{results}: expected the folder with the parts, found none.")
-    found: dict[tuple[str, int], dict[int, Path]] = {}
+        raise DualsegError(f"{results}: expected the folder with the parts, found no folder.")
+    found: dict[str, dict[int, dict[int, Path]]] = {}
     for path in sorted(results.iterdir()):
         if match := _PART.fullmatch(path.name):
-            found.setdefault((match["name"], int(match["count"])), {})[int(match["number"])] = path
+            sizes = found.setdefault(match["name"], {})
+            sizes.setdefault(int(match["count"]), {})[int(match["number"])] = path
     if not found:
         raise DualsegError(
             f"{results}: expected parts of runs (NAME.zip.1of4), found none; take the files that "
             "work.py has left in its folder `results`."
         )
-    for (name, count), parts in found.items():
-        missing = [n for n in range(1, count + 1) if n not in parts]
-        if missing:
+    complete, missing = {}, {}
+    for name, sizes in found.items():
+        if len(sizes) > 1:
             raise DualsegError(
-                f"{results / name}.zip: expected {count} parts, found no "
-                f"{', '.join(f'{n}of{count}' for n in missing)}; copy them here, too."
+                f"{results / name}.zip: found parts of two sizes; keep those of one `work.py`."
             )
-    names = [name for name, _ in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise DualsegError(
-            f"{results / twice}.zip: found parts of two sizes; keep those of one `work.py`."
-        )
-    return {name: [parts[n] for n in sorted(parts)] for (name, _), parts in found.items()}
+        [(count, parts)] = sizes.items()
+        lacking = [f"{n}of{count}" for n in range(1, count + 1) if n not in parts]
+        if lacking:
+            missing[name] = lacking
+        else:
+            complete[name] = [parts[n] for n in sorted(parts)]
+    return complete, missing
 
 
 def _unpacked(content: bytes, run: Run, source: Path) -> Run:
-    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DualsegError(
+            f"{run.folder.parent}: expected a folder for the runs, it could not be made "
+            f"({error.strerror}); choose another --out."
+        ) from error
     with tempfile.TemporaryDirectory(prefix=f".{run.folder.name}.", dir=run.folder.parent) as new:
         arrived = Run(Path(new) / "run")
         try:
@@ -127,7 +141,7 @@ def _unpacked(content: bytes, run: Run, source: Path) -> Run:
                     )
                 require_memory([sum(part.file_size for part in packed.infolist())], 1, source)
                 packed.extractall(arrived.folder)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
             raise DualsegError(
                 f"{source}: expected the parts of a run, found damaged ones ({error}); copy them "
                 "again."

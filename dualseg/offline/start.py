@@ -10,7 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "code"))
 sys.path.append(str(HERE / "needs"))  # behind what is installed here
-os.environ["DUALSEG_CACHE"] = str(HERE / "cache")
+os.environ.setdefault("DUALSEG_CACHE", str(HERE / "cache"))
 if not sys.stderr.isatty():  # a log, that should not be all progress bars
     os.environ.setdefault("TQDM_MININTERVAL", "30")
 
@@ -22,5 +22,10 @@ if __name__ == "__main__":
 
         from dualseg.offline.work import main
     except ImportError as error:
-        sys.exit(f"work.py: {error}; PyTorch 2.11, NumPy 2 and h5py must be installed here.")
+        way_out = "copy the parcel again, all of it"
+        if error.name in ("torch", "numpy", "h5py"):
+            way_out = "PyTorch 2.11, NumPy 2 and h5py 3.11 or newer must be installed here"
+        sys.exit(f"work.py: {error}; {way_out}.")
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(main(HERE, sys.argv[1:]))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import platform
 import shutil
 import sys
 import time
+from contextlib import nullcontext
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from ..config import Experiment
 from ..datasets import Dataset, open_dataset
 from ..environment import describe_device, pick_device, version_row
 from ..errors import DualsegError, require
+from ..lock import held
 from ..predictions import SPLITS, predict_cases
 from ..run_status import WatchedRun
 from ..runs import Run, read_progress
@@ -29,6 +31,10 @@ from .results import export, round_weights
 
 LEAST = {"torch": "2.11", "numpy": "2.0", "h5py": "3.11"}
 """What that machine must have, as in pyproject.toml."""
+DISK_GB = 2.0
+"""Free space below which there is a warning: a full run and the prepared LA take half of it."""
+TIME_IS_UP = 75
+"""Exit status (EX_TEMPFAIL of sysexits.h: try again)."""
 GRACE = 60.0
 """Seconds that a training may take to write its checkpoint."""
 
@@ -36,8 +42,8 @@ GRACE = 60.0
 def main(folder: Path, argv: list[str]) -> int:
     """`python work.py`: do a piece of the parcel in `folder`; returns the exit status.
 
-    0 when nothing is left to do or the time is up, 1 when a run failed or the parcel cannot be
-    used, else that of the signal that stopped it.
+    0 when nothing is left to do, `TIME_IS_UP` when there is, 1 when a run failed or the parcel
+    cannot be used, else that of the signal that stopped it.
     """
     options = _options(argv)
     try:
@@ -64,6 +70,9 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--part-mb", type=float, help="size limit of a file of results (default: as the parcel's)"
     )
+    parser.add_argument(
+        "--again", action="store_true", help="write all results again, where parts were lost"
+    )
     parser.add_argument("--only", nargs="+", metavar="RUN", help="work on these runs alone")
     parser.add_argument("--check", action="store_true", help="check machine and parcel, and end")
     return parser.parse_args(argv)
@@ -82,47 +91,64 @@ def _piece(parcel: Parcel, options: argparse.Namespace) -> int:
         raise DualsegError(
             f"--only: expected runs of the plan ({', '.join(plan['runs'])}), found {unknown!r}."
         )
-    parcel.check()
-    root = options.data or (parcel.data if parcel.data.is_dir() else None)
     print(columns(_machine(parcel)))
-    for name in names:  # says what is wrong before anything starts
+    parcel.check()
+    print(f"{len(plan['files'])} files are as they were packed.")
+    packed = parcel.data.is_dir()
+    if packed and options.data:
+        raise DualsegError("--data: the data are in this parcel; leave it out.")
+    root = parcel.data if packed else options.data
+    left = [name for name in names if options.again or not _mark(parcel, name).is_file()]
+    for name in left:  # says what is wrong before anything starts
         _dataset(parcel.experiment(name, root))
-    failed = []
-    for name in names if not options.check else ():
-        if _mark(parcel, name).is_file():
-            continue
-        status = _in_a_process(parcel, name, root, part_mb, deadline)
-        if status is None:
-            break
-        if status:
-            failed.append(name)
+    failed = {}
+    with held(parcel.folder / "runs") if left and not options.check else nullcontext():
+        for name in left if not options.check else ():
+            status = _in_a_process(parcel, name, root, part_mb, deadline)
+            if status is None:
+                break
+            if status:
+                failed[name] = status
+    status = _told(parcel, names, failed)
+    return 0 if options.check else status
+
+
+def _told(parcel: Parcel, names: list[str], failed: dict[str, int]) -> int:
+    """Print how far the runs are; returns the exit status. Raises DualsegError for failed runs."""
     print(f"\n{columns(_table(parcel, names))}")
-    files = sorted(parcel.results.glob("*")) if parcel.results.is_dir() else []
+    done = sum(_mark(parcel, name).is_file() for name in names)
+    files = sorted(parcel.results.glob("*.zip.*")) if parcel.results.is_dir() else []
     size = sum(path.stat().st_size for path in files) / 1e6
-    print(f"{parcel.results}: {len(files)} files, {size:.1f} MB, to be taken home.")
+    print(
+        f"{done} of {len(names)} runs exported. To be taken home: {len(files)} files, {size:.1f} "
+        f"MB, in {parcel.results}."
+    )
     if failed:
-        raise DualsegError(f"failed: {', '.join(failed)} (why: above); the next call tries again.")
-    return 0
+        told = ", ".join(f"{name} (exit status {status})" for name, status in failed.items())
+        raise DualsegError(f"failed: {told}; why is said above. The next call tries again.")
+    return 0 if done == len(names) else TIME_IS_UP
 
 
 def _machine(parcel: Parcel) -> list[tuple[str, str, str]]:
     """Rows of what is here. Raises DualsegError for a version that is too old."""
-    device = pick_device()
-    memory = ""
-    if device.type == "cuda":
-        memory = f", {torch.cuda.mem_get_info()[1] / 1e9:.0f} GB"
     rows = [("python", "ok", platform.python_version())]
     rows += [version_row(name, metadata.version(name), least) for name, least in LEAST.items()]
     for name, verdict, detail in rows:
         if verdict != "ok":
             raise DualsegError(f"{name} {detail} or newer; install it on this machine.")
-    return [
-        *rows,
-        ("device", "ok", describe_device(device) + memory),
-        ("cores", "ok", str(os.cpu_count())),
-        ("disk", "ok", f"{shutil.disk_usage(parcel.folder).free / 1e9:.0f} GB free"),
-        ("parcel", "ok", f"{len(parcel.plan()['files'])} files, as they were packed"),
-    ]
+    device = pick_device()
+    if device.type == "cuda":
+        half = torch.cuda.is_bf16_supported(including_emulation=False)
+        rows.append(("device", "ok", describe_device(device)))
+        rows.append(("memory", "ok", f"{torch.cuda.mem_get_info()[1] / 1e9:.0f} GB on the GPU"))
+        rows.append(("CUDA", "ok", f"{torch.version.cuda}, {'with' if half else 'no'} bfloat16"))
+    else:
+        large = any(config["profile"] == "full" for config in parcel.plan()["runs"].values())
+        verdict = "NO GPU" if large else "ok"
+        rows.append(("device", verdict, describe_device(device)))
+    free = shutil.disk_usage(parcel.folder).free / 1e9
+    rows.append(("disk", "ok" if free > DISK_GB else "LOW", f"{free:.1f} GB free"))
+    return rows
 
 
 def _in_a_process(
@@ -178,6 +204,11 @@ def _do(parcel: Parcel, name: str, root: Path | None, part_mb: float) -> None:
 
 def _dataset(experiment: Experiment) -> Dataset:
     """The data of a run; raises DualsegError if they are not here, or too few."""
+    if experiment.dataset == "phantom" and find_spec("scipy") is None:
+        raise DualsegError(
+            "dataset: the phantom is drawn with SciPy, found none on this machine; install it, or "
+            "pack other data."
+        )
     if experiment.root is None and experiment.dataset != "phantom":
         raise DualsegError(
             f"--data: expected the folder with the files of {experiment.dataset!r}, which are not "
@@ -189,7 +220,7 @@ def _dataset(experiment: Experiment) -> Dataset:
 
 
 def _mark(parcel: Parcel, name: str) -> Path:
-    """A file that says that a run's results have been written (they may be gone since)."""
+    """A file that says that a run's results have been written; they may have been moved since."""
     return parcel.rounded(name).folder / "exported"
 
 
@@ -202,8 +233,14 @@ def _table(parcel: Parcel, names: list[str]) -> list[list[str]]:
             continue
         status = WatchedRun(name, run.folder).status(time.time())
         left = (status.total - status.step) / status.rate / 60 if status.rate else None
-        state = {"finished": "trained"}.get(status.state, status.state)
-        state = "exported" if _mark(parcel, name).is_file() else state
+        state = status.state
+        if state == "finished":
+            split = run.info()["data"]["split"]
+            count = sum(len(split[key]) for key in SPLITS.values())
+            masks = list(parcel.rounded(name).folder.glob("predictions/*/*.npz"))
+            state = f"trained, {len(masks)}/{count} predicted"
+        if _mark(parcel, name).is_file():
+            state = "exported"
         rows.append(
             [
                 name,
