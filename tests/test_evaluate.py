@@ -123,7 +123,7 @@ def test_masks_of_other_weights_or_scans_are_not_reused(run, la_root):
 
 
 def test_empty_prediction_is_counted_not_averaged(run, monkeypatch):
-    from dualseg import evaluate as module
+    from dualseg import predictions as module
 
     real = module.masks_of
 

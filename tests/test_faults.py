@@ -20,8 +20,8 @@ from crashes import Bomb, stop_after_two_steps, stopping_at, train_until
 from matplotlib.figure import Figure
 from rawdata import save_as, volumes
 
-import dualseg.evaluate as evaluation
 import dualseg.lock
+import dualseg.predictions as predictions
 from dualseg import plotting
 from dualseg import train as training
 from dualseg.cli import main
@@ -110,7 +110,7 @@ def test_twenty_kills(tiny, tmp_path, monkeypatch, observed):
     "the masks that were finished stay; one sentence and exit status 143 or 138",
 )
 def test_signal_while_evaluating(finished, monkeypatch, capsys, observed, name):
-    number, real, calls = getattr(signal, name), evaluation.predict_volume, []
+    number, real, calls = getattr(signal, name), predictions.predict_volume, []
 
     def predict(*arguments):
         calls.append(1)
@@ -118,7 +118,7 @@ def test_signal_while_evaluating(finished, monkeypatch, capsys, observed, name):
             os.kill(os.getpid(), number)
         return real(*arguments)
 
-    monkeypatch.setattr(evaluation, "predict_volume", predict)
+    monkeypatch.setattr(predictions, "predict_volume", predict)
     status = main(["evaluate", str(finished.folder)])
     assert status == 128 + number
     assert "stopped. What was finished is kept" in capsys.readouterr().err
