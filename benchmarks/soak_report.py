@@ -73,7 +73,7 @@ def draw(record: dict[str, Any]) -> Figure:
     top.plot(hours, resident, "+", color="0.4", ms=4, label="the same, with free pages it keeps")
     peaks = [cycle["children_peak_mb"] for cycle in cycles]
     top.plot(hours, peaks, "x", color="#E69F00", ms=4, label="killed and resumed ones, peak")
-    top.axvspan(0, hours[-1] / 2, color="0.93", zorder=0, label="warming up")
+    top.axvspan(0, hours[len(hours) // 2], color="0.93", zorder=0, label="warming up")
     top.set(ylim=0, xlim=0)
     top.set_ylabel("resident memory (MB)")
     top.legend(loc="center right")
