@@ -8,11 +8,10 @@ from typing import Any
 
 from .errors import DualsegError, require_one_of
 from .paper import paper_table
-from .records import changes_mark, losses_of, shown
+from .records import MEASURES, changes_mark, losses_of, shown
 from .text import columns
 
-MEASURES = {"dice": "Dice %", "jaccard": "Jaccard %", "hd95": "95HD voxel", "asd": "ASD voxel"}
-HEADER = ("from", "method", "labels", *MEASURES.values(), "what ± is")
+HEADER = ("from", "method", "labels", *MEASURES, "what ± is")
 
 
 def beside_paper(
@@ -51,14 +50,14 @@ def beside_paper(
 
 
 def _printed(row: dict[str, Any]) -> list[str]:
-    cells = [f"{row[key]:.2f} ± {row[f'{key}_err']:.2f}" for key in MEASURES]
+    cells = [f"{row[key]:.2f} ± {row[f'{key}_err']:.2f}" for key in MEASURES.values()]
     return ["the paper", row["method"], str(row["labeled"]), *cells, "not said"]
 
 
 def _measured(labels: int, name: str, records: list[dict[str, Any]]) -> list[str]:
     several = len(records) > 1
     cells = []
-    for key in MEASURES:
+    for key in MEASURES.values():
         values = [record["mean"][key] for record in records]
         if None in values:  # all predictions of a run are empty: it has no distance
             cells.append("none")

@@ -20,6 +20,8 @@ from .text import columns
 
 PUBLISHED = Path("figures") / "records"
 _METRICS = ("dice", "jaccard", "hd95", "asd")
+MEASURES = {"Dice %": "dice", "Jaccard %": "jaccard", "95HD voxel": "hd95", "ASD voxel": "asd"}
+"""Columns of the tables, and the keys of a record that they show."""
 _COSTS = ("seconds", "peak_memory_mb")
 _RECORD = {
     **{"name": str, "split": str, "config": dict, "cases": list, "empties": int},

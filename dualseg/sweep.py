@@ -21,7 +21,7 @@ from .jobs import Failure, Place, run_jobs
 from .lock import when_free
 from .methods import METHODS
 from .prepared import is_prepared
-from .records import losses_of, shown
+from .records import MEASURES, losses_of, shown
 from .run_start import check_folder
 from .runs import Run
 from .specs import SPECS
@@ -212,9 +212,6 @@ def run_sweep(members: Sequence[Member], place: Place, folder: Path) -> dict[str
 def records_of(members: Iterable[Member]) -> list[dict[str, Any]]:
     """The records of the finished runs, in order."""
     return [read_json(member.run.record_path()) for member in members if member.finished]
-
-
-MEASURES = {"Dice %": "dice", "Jaccard %": "jaccard", "95HD voxel": "hd95", "ASD voxel": "asd"}
 
 
 def over_seeds(members: Iterable[Member]) -> str:
