@@ -113,7 +113,7 @@ class Job:
             return None
         except KeyboardInterrupt as error:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            if getattr(error, "number", None) == number:  # the call heard submitit's signal itself
+            if number in getattr(error, "heard", ()):  # the call heard submitit's signal itself
                 asked.set()
             # Slurm announces a preemption by SIGTERM, then comes submitit's signal; after a
             # cancellation comes nothing but the end.

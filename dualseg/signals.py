@@ -6,9 +6,9 @@ import ctypes
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 # Windows has no SIGUSR1.
@@ -17,11 +17,12 @@ _PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
 
 
 class Interrupted(KeyboardInterrupt):
-    """The process was asked to stop, by the signal `number`."""
+    """The process was asked to stop, by the signal `number`; `heard` are all that came."""
 
-    def __init__(self, number: int = signal.SIGINT):
+    def __init__(self, number: int = signal.SIGINT, heard: Sequence[int] = ()):
         super().__init__()
         self.number = number
+        self.heard = heard
 
     @property
     def status(self) -> int:
@@ -31,9 +32,18 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class Stop:
-    """Whether a signal has asked to stop, and which."""
+    """Which signals have asked to stop, in the order in which they came.
 
-    number: int | None = None
+    One more may come while the first is answered: Slurm's SIGTERM says that a job is to end, and
+    the warning after it that it may start again.
+    """
+
+    heard: list[int] = field(default_factory=list)
+
+    @property
+    def number(self) -> int | None:
+        """The first of them; None while there is none."""
+        return self.heard[0] if self.heard else None
 
 
 def end_with_parent() -> None:
@@ -65,9 +75,9 @@ def stop_noted() -> Iterator[Stop]:
     stop = Stop()
 
     def note(number: int, frame: Any) -> None:
-        if stop.number is not None and number == signal.SIGINT:
+        if stop.heard and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.number = number
+        stop.heard.append(number)
 
     with _handled([signal.SIGINT, *ASKS], note):
         yield stop

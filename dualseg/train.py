@@ -168,7 +168,7 @@ class _Training:
                 if (asked := self._asked(stop)) is not None:
                     self._flush(late, log, bar)
                     self.save(log)
-                    raise Interrupted(asked)
+                    raise Interrupted(asked, stop.heard)
                 this = self.train_step(Progress(self.step, total))
                 self.step += 1
                 self._flush(late, log, bar)
@@ -181,7 +181,7 @@ class _Training:
             self._flush(late, log, bar)
         self.team.once(self._finish)
         if (asked := self._asked(stop)) is not None:  # in the last step: what follows must know
-            raise Interrupted(asked)
+            raise Interrupted(asked, stop.heard)
 
     def _asked(self, stop: Stop) -> int | None:
         """The signal that has asked any rank to stop."""

@@ -26,6 +26,7 @@ from dualseg.errors import DualsegError
 from dualseg.jobs import Place
 from dualseg.lock import InUse, held
 from dualseg.runs import Run
+from dualseg.signals import Interrupted, stop_noted
 from dualseg.sweep import over_seeds, plan, steps_done
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="submitit starts no jobs on Windows")
@@ -239,7 +240,7 @@ def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(
     with in_a_process(words, tmp_path / "output2") as process:
         SlurmJob(folder, "100")._interrupt(timeout=False)  # SIGTERM, then the warning
         process.join()
-    assert process.exitcode == 0
+    assert process.exitcode == 0, (tmp_path / "output2").read_text(encoding="utf-8")
     assert member.finished and member.record_path().is_file()
     assert [line["step"] for line in member.log()] == list(range(1, 61))
     assert len(list(folder.glob("*_submitted.pkl"))) == 1  # not submitted a second time
@@ -252,6 +253,38 @@ def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(
     for line in ("partition=long", "gpus-per-node=1", "time=120", "cpus-per-task=1", "requeue"):
         assert f"#SBATCH --{line}\n" in script
     assert "export OMP_NUM_THREADS=1" in script
+
+
+@unix
+@pytest.mark.parametrize("warned", [True, False])
+@pytest.mark.parametrize("usual", [True, False])
+def test_a_job_goes_on_later_if_slurm_warned_it_in_whatever_order(monkeypatch, warned, usual):
+    """The warning may be heard by the call itself, before or after the SIGTERM."""
+    from submitit import JobEnvironment
+
+    monkeypatch.setattr(JobEnvironment, "USR_SIG", "USR1")
+    monkeypatch.setattr("dualseg.jobs.GRACE", 0.1)
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    numbers = [signal.SIGTERM, *[signal.SIGUSR1] * warned][:: 1 if usual else -1]
+
+    def call():
+        with stop_noted() as stop:
+            for number in numbers:
+                signal.raise_signal(number)
+            raise Interrupted(stop.number, stop.heard)
+
+    def queue_again(number, frame):
+        raise SystemExit("queued again")
+
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)}
+    signal.signal(signal.SIGUSR1, queue_again)
+    try:
+        with pytest.raises(SystemExit if warned else Interrupted):
+            jobs.Job(call)()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @unix

@@ -199,6 +199,26 @@ def test_signal_writes_a_checkpoint_and_resumes(small, tmp_path, monkeypatch, na
     assert_same_weights(whole, fit(small, tmp_path / "cut", resume=True))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ on Windows")
+def test_a_second_signal_while_the_first_is_answered_is_told_too(small, tmp_path, monkeypatch):
+    step, save = training._Training.train_step, training._Training.save
+
+    def interrupted_step(self, progress):
+        signal.raise_signal(signal.SIGTERM)
+        return step(self, progress)
+
+    def interrupted_save(self, log):
+        save(self, log)
+        signal.raise_signal(signal.SIGUSR1)
+
+    monkeypatch.setattr(training._Training, "train_step", interrupted_step)
+    monkeypatch.setattr(training._Training, "save", interrupted_save)
+    with pytest.raises(Interrupted) as stopped:
+        fit(small, tmp_path / "run")
+    assert stopped.value.number == signal.SIGTERM
+    assert stopped.value.heard == [signal.SIGTERM, signal.SIGUSR1]
+
+
 @pytest.mark.fault(
     "SIGTERM in the last step of a training",
     "the run is finished; whoever called it is told to stop",
