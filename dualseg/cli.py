@@ -14,7 +14,7 @@ from . import cli_data, cli_notebooks, cli_offline, cli_records
 from .cli_sweep import sweep
 from .config import Experiment
 from .errors import DualsegError
-from .signals import Interrupted, stop_raised
+from .signals import exit_status, stop_raised
 from .text import columns
 from .watch import watch
 
@@ -266,7 +266,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "training: with --resume).",
             file=sys.stderr,
         )
-        return stop.status if isinstance(stop, Interrupted) else Interrupted().status
+        return exit_status(stop)
     return 0
 
 

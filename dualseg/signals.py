@@ -19,15 +19,15 @@ _PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
 class Interrupted(KeyboardInterrupt):
     """The process was asked to stop, by the signal `number`; `heard` are all that came."""
 
-    def __init__(self, number: int = signal.SIGINT, heard: Sequence[int] = ()):
+    def __init__(self, number: int, heard: Sequence[int] = ()):
         super().__init__()
         self.number = number
         self.heard = heard
 
-    @property
-    def status(self) -> int:
-        """The exit status that says so: Ctrl-C 130, SIGTERM 143, SIGUSR1 138 on Linux."""
-        return 128 + self.number
+
+def exit_status(stop: KeyboardInterrupt) -> int:
+    """What tells of it: 130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1 (on Linux)."""
+    return 128 + (stop.number if isinstance(stop, Interrupted) else signal.SIGINT)
 
 
 @dataclass

@@ -60,22 +60,31 @@ def la_root(tmp_path) -> Path:
     return make_la(tmp_path / "LA")
 
 
+def small_experiment(root: Path, **changes) -> Experiment:
+    """A training of seconds on that data set."""
+    settings = {
+        "labeled": 2,
+        "validation": 2,
+        "iterations": 6,
+        "patch": (16, 16, 16),
+        "stride": (8, 8, 8),
+        "filters": 2,
+        "resolution": "half",
+        "flips": True,
+    }
+    return Experiment.default("la", "smoke", root=str(root), **settings | changes)
+
+
 @pytest.fixture
 def small(la_root) -> Experiment:
-    """A training of seconds on that data set."""
-    return Experiment.default(
-        "la",
-        "smoke",
-        root=str(la_root),
-        labeled=2,
-        validation=2,
-        iterations=6,
-        patch=(16, 16, 16),
-        stride=(8, 8, 8),
-        filters=2,
-        resolution="half",
-        flips=True,
-    )
+    return small_experiment(la_root)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """For tests that look at no picture: to draw them takes longer than what these look at."""
+    monkeypatch.setattr("dualseg.prepare.draw_sheet", lambda out, manifest: None)
+    monkeypatch.setattr("dualseg.evaluate.draw", lambda run, record, dataset, split: [])
 
 
 @pytest.fixture(scope="session")

@@ -276,7 +276,7 @@ def test_resume_takes_the_runs_own_settings(capsys, la_root, tmp_path, monkeypat
     out = tmp_path / "first"
 
     def stopped(self):
-        raise training.Interrupted
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(training._Training, "run_to_end", stopped)

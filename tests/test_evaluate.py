@@ -2,26 +2,47 @@
 
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import TEST, TRAIN, ball_case, write_la_case
+from conftest import TEST, TRAIN, ball_case, make_la, small_experiment, write_la_case
 from PIL import Image
 
 from dualseg.config import Experiment
 from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
+from dualseg.files import write_json
 from dualseg.masks import load_masks
 from dualseg.records import curves, load_records, publish, table
-from dualseg.runs import write_checkpoint
+from dualseg.runs import Run, write_checkpoint
 from dualseg.train import fit
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """Data and a run on them, for all tests here."""
+    place = tmp_path_factory.mktemp("trained")
+    experiment = small_experiment(make_la(place / "LA"), iterations=20, learning_rate=0.05)
+    fit(experiment, place / "run")
+    return place
+
+
 @pytest.fixture
-def run(small, tmp_path):
-    return fit(small.replace(iterations=20, learning_rate=0.05), tmp_path / "run")
+def la_root(trained, tmp_path) -> Path:
+    return shutil.copytree(trained / "LA", tmp_path / "LA")
+
+
+@pytest.fixture
+def run(trained, la_root, tmp_path) -> Run:
+    """A copy that is the test's own, data and all."""
+    run = Run(shutil.copytree(trained / "run", tmp_path / "run"))
+    info = run.info()
+    write_json(run.info_path, info | {"config": info["config"] | {"root": str(la_root)}})
+    return run
 
 
 def test_record_holds_what_it_promises(run, small):
@@ -46,6 +67,7 @@ def test_record_holds_what_it_promises(run, small):
     assert str(run.folder.parent) not in text  # no path of this machine
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_numbers_are_those_of_the_masks_on_the_full_grid(run, la_root):
     """Dice and its statistics recomputed with NumPy from what lies on disk."""
     record = evaluate(run.folder)
@@ -65,6 +87,7 @@ def test_numbers_are_those_of_the_masks_on_the_full_grid(run, la_root):
     assert record["standard_error"]["dice"] == pytest.approx(np.std(dices, ddof=1) / math.sqrt(2))
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_validation_is_a_record_of_its_own(run):
     record = evaluate(run.folder, "val")
     assert [case["id"] for case in record["cases"]] == TRAIN[6:]
@@ -87,6 +110,7 @@ def saved_at(run):
     return {path.stem: path.stat().st_mtime_ns for path in run.folder.glob("predictions/test/*")}
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.fault(
     "a torn mask of an interrupted evaluation",
     "only that case is predicted again; the same numbers",
@@ -102,6 +126,7 @@ def test_interrupted_evaluation_goes_on(run):
     assert again["cases"] == first["cases"]
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.fault(
     "masks of other weights or other scans",
     "predicted again",
@@ -148,6 +173,7 @@ def test_unknown_split_and_missing_validation(run, small, tmp_path):
         evaluate(other.folder, "val")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_data_that_moved_are_found_by_root(run, la_root, tmp_path):
     moved = la_root.rename(tmp_path / "moved")
     with pytest.raises(DualsegError, match="found no folder"):
@@ -155,7 +181,7 @@ def test_data_that_moved_are_found_by_root(run, la_root, tmp_path):
     assert evaluate(run.folder, root=moved)["config"]["root"] is None
 
 
-def test_publish_copies_the_test_record_only(run, small, tmp_path):
+def test_publish_copies_the_test_record_only(run, tmp_path):
     target = tmp_path / "records"
     with pytest.raises(DualsegError, match="found none; measure the run first"):
         publish(run.folder, target)

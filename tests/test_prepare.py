@@ -54,6 +54,7 @@ def contents(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_landmark_is_found_in_all_48_orientations(tmp_path):
     image, label = volumes()
     for i, code in enumerate(CODES):
@@ -99,6 +100,7 @@ def test_resampling_keeps_the_place_of_the_object(tmp_path):
     assert open_dataset(str(tmp_path / "data")).spacing("0") == (0.6, 1.0, 3.0)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_values_are_merged_with_a_notice_or_kept_by_choice(raw):
     remarks = run_prepare(raw)
     assert remarks == [
@@ -119,6 +121,7 @@ def test_values_are_merged_with_a_notice_or_kept_by_choice(raw):
     assert open_dataset(str(raw / "data")).spec.classes == ("background", "value 2")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_what_was_prepared_otherwise_is_not_replaced(raw):
     run_prepare(raw)
     before = contents(raw / "data")
@@ -133,6 +136,7 @@ def test_what_was_prepared_otherwise_is_not_replaced(raw):
         prepare_raw("folder", raw / "images", raw / "labels", raw / "other")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_file_that_was_changed_is_prepared_again(raw):
     run_prepare(raw)
     before = arrays(raw / "data", "scan2")
@@ -155,6 +159,7 @@ def test_remarks_on_what_may_be_wrong(raw):
     assert "1 scans do not say how they lie in the body" in remarks
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_data_prepared_otherwise_are_not_measured(raw):
     run_prepare(raw)
     run = fit(Experiment.default(str(raw / "data"), "smoke", iterations=2), raw / "run")
@@ -164,6 +169,7 @@ def test_data_prepared_otherwise_are_not_measured(raw):
         evaluate(run.folder)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_split_is_drawn_from_labeled_cases_with_a_seed(raw):
     run_prepare(raw)
     data = open_dataset(str(raw / "data"))
@@ -222,6 +228,7 @@ def test_check_finds_what_was_changed_since(raw):
     assert sum("scan5 and scan6: expected two scans" in p for p in problems) == 1
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.fault(
     "an interrupted preparation",
     "finished cases stay; the same files come out as without",

@@ -78,6 +78,7 @@ def make_brats(folder: Path, cases: int = 4) -> list[str]:
 # Alignment.
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_la_landmark_is_found_in_all_48_orientations(tmp_path):
     image, label = volumes()
     for i, code in enumerate(CODES):
@@ -93,6 +94,7 @@ def test_la_landmark_is_found_in_all_48_orientations(tmp_path):
     assert open_dataset(str(tmp_path / "out")).spacing("RAS") == SPACING
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_dicom_landmark_is_found_in_all_48_orientations(tmp_path):
     units, label = ct(), volumes()[1]
     ids = [f"PANCREAS_{i:04d}" for i in range(1, 49)]
@@ -108,6 +110,7 @@ def test_dicom_landmark_is_found_in_all_48_orientations(tmp_path):
         assert got_image[LANDMARK] == 239
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_brats_landmark_is_found_in_all_48_orientations(tmp_path):
     image, label = volumes()
     for i, code in enumerate(CODES):
@@ -190,6 +193,7 @@ def test_the_other_order_gives_another_mean(tmp_path):
     assert (image == 0).all()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_la_margins_are_drawn_between_10_and_19_with_a_seed(tmp_path):
     image = np.random.default_rng(0).normal(size=(200, 160, 3)).astype(np.float32)
     label = np.zeros(image.shape, np.uint8)
@@ -307,6 +311,7 @@ def fake_pancreas(folder: Path, withdrawn: bool) -> None:
             save_as(folder / "labels" / f"label{i:04d}.nii", label)
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(("withdrawn", "name"), [(True, "mcf0"), (False, "coranet")])
 def test_pancreas_takes_the_lists_that_fit_the_files(tmp_path, withdrawn, name):
     fake_pancreas(tmp_path, withdrawn)
@@ -325,6 +330,7 @@ def test_pancreas_takes_the_lists_that_fit_the_files(tmp_path, withdrawn, name):
             prepare("pancreas", *folders, lists="mcf2")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_brats_holds_out_its_validation_list(tmp_path):
     train, test = published_lists("brats2019")
     label = np.zeros((4, 4, 4), np.uint8)

@@ -117,24 +117,24 @@ def hashes(folder: Path) -> dict[str, tuple[str, int]]:
 @unix
 def test_killed_sweep_goes_on_with_what_is_missing(la_root, tmp_path, capsys, monkeypatch):
     out = tmp_path / "sweep"
-    words = command(la_root, out, "--seeds", 0, 1, 2, "--presets", "paper", "--workers", 2)
+    words = command(la_root, out, "--seeds", 0, 1, "--presets", "paper", "--workers", 2)
     members = [
         Run(out / f"la_{what}_2labels_smoke_seed{seed}")
         for what in ("supervised", "dual_paper")
-        for seed in (0, 1, 2)
+        for seed in (0, 1)
     ]
     with in_a_process(words, tmp_path / "output") as process:
-        until(lambda: sum(m.record_path().is_file() for m in members) >= 2)
+        until(lambda: sum(m.record_path().is_file() for m in members) >= 1)
         until(lambda: any(m.exists and not m.finished for m in members))
         os.killpg(process.pid, signal.SIGKILL)  # parent, submitit's processes and the jobs
         process.join()
     before = {m.folder.name: hashes(m.folder) for m in members if m.record_path().is_file()}
-    assert 2 <= len(before) < 6
+    assert 1 <= len(before) < 4
 
     status, shown, _ = run(capsys, [*words, "--dry-run"])
     assert status == 0
     assert len(re.findall(r"seed\d +finished", shown)) == len(before)
-    assert f"6 runs, {len(before)} finished, {6 - len(before)} to do." in shown
+    assert f"4 runs, {len(before)} finished, {4 - len(before)} to do." in shown
 
     status, shown, _ = run(capsys, words)
     assert status == 0
@@ -187,9 +187,9 @@ def check_table(shown: str, members: list[Run]) -> None:
         records = [json.loads(m.record_path().read_text(encoding="utf-8")) for m in members]
         records = [r for r in records if r["config"]["method"] == method]
         dices = np.array([np.mean([case["dice"] for case in r["cases"]]) for r in records])
-        assert dices.shape == (3,)
+        assert dices.shape == (2,)
         wanted = f"{dices.mean():.2f} ± {dices.std(ddof=1):.2f}"
-        line = next(x for x in shown.splitlines() if re.match(rf"la +{method} +{preset} *2 +3 ", x))
+        line = next(x for x in shown.splitlines() if re.match(rf"la +{method} +{preset} *2 +2 ", x))
         assert wanted in line
 
 
@@ -215,14 +215,9 @@ def test_ctrl_c_stops_the_jobs_with_a_checkpoint(la_root, tmp_path):
 
 
 @unix
-@pytest.mark.parametrize("warning", ["USR2", "USR1"])  # submitit's own choice, and a site's
-def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(
-    la_root, tmp_path, monkeypatch, warning
-):
-    from submitit import JobEnvironment, SlurmJob
+def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(la_root, tmp_path, monkeypatch):
+    from submitit import SlurmJob
 
-    monkeypatch.setenv("SUBMITIT_PREEMPT_SIGNAL", warning)
-    monkeypatch.setattr(JobEnvironment, "USR_SIG", warning)
     install(tmp_path / "bin")
     (tmp_path / "cluster").mkdir()
     monkeypatch.setenv("FAKE_SLURM", str(tmp_path / "cluster"))
@@ -256,35 +251,39 @@ def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(
 
 
 @unix
+@pytest.mark.parametrize("warning", ["USR2", "USR1"])  # submitit's own choice, and a site's
 @pytest.mark.parametrize("warned", [True, False])
 @pytest.mark.parametrize("usual", [True, False])
-def test_a_job_goes_on_later_if_slurm_warned_it_in_whatever_order(monkeypatch, warned, usual):
-    """The warning may be heard by the call itself, before or after the SIGTERM."""
+def test_a_job_goes_on_later_if_slurm_warned_it_in_whatever_order(
+    monkeypatch, warning, warned, usual
+):
+    """The warning may come before or after the SIGTERM; a SIGUSR1 is heard by the call itself."""
     from submitit import JobEnvironment
 
-    monkeypatch.setattr(JobEnvironment, "USR_SIG", "USR1")
+    number = getattr(signal, f"SIG{warning}")
+    monkeypatch.setattr(JobEnvironment, "USR_SIG", warning)
     monkeypatch.setattr("dualseg.jobs.GRACE", 0.1)
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     monkeypatch.setenv("SLURM_JOB_ID", "1")
-    numbers = [signal.SIGTERM, *[signal.SIGUSR1] * warned][:: 1 if usual else -1]
+    numbers = [signal.SIGTERM, *[number] * warned][:: 1 if usual else -1]
 
     def call():
         with stop_noted() as stop:
-            for number in numbers:
-                signal.raise_signal(number)
+            for each in numbers:
+                signal.raise_signal(each)
             raise Interrupted(stop.number, stop.heard)
 
     def queue_again(number, frame):
         raise SystemExit("queued again")
 
-    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)}
-    signal.signal(signal.SIGUSR1, queue_again)
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, number)}
+    signal.signal(number, queue_again)
     try:
         with pytest.raises(SystemExit if warned else Interrupted):
             jobs.Job(call)()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 @unix

@@ -23,7 +23,7 @@ from ..lock import held
 from ..predictions import SPLITS, predict_cases
 from ..run_status import WatchedRun
 from ..runs import Run, read_progress
-from ..signals import Interrupted, end_with_parent, stop_raised
+from ..signals import end_with_parent, exit_status, stop_raised
 from ..text import columns
 from ..train import fit
 from .parcel import Parcel
@@ -54,7 +54,7 @@ def main(folder: Path, argv: list[str]) -> int:
         return 1
     except KeyboardInterrupt as stop:
         print("\nwork.py: stopped; the same command goes on from here.", file=sys.stderr)
-        return stop.status if isinstance(stop, Interrupted) else Interrupted().status
+        return exit_status(stop)
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
@@ -199,7 +199,7 @@ def _do(parcel: Parcel, name: str, root: Path | None, part_mb: float) -> None:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt as stop:
-        sys.exit(stop.status if isinstance(stop, Interrupted) else Interrupted().status)
+        sys.exit(exit_status(stop))
 
 
 def _dataset(experiment: Experiment) -> Dataset:
