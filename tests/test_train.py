@@ -109,7 +109,7 @@ def test_resumed_after_a_crash_bit_identical(small, tmp_path, monkeypatch, crash
 )
 def test_killed_process_resumes_bit_identical(small, tmp_path):
     """SIGKILL half way, from outside, then --resume on the command line."""
-    small = small.replace(iterations=30, checkpoint_every=5)
+    small = small.replace(iterations=16, checkpoint_every=5)
     whole = fit(small, tmp_path / "whole")
     out = tmp_path / "killed"
     command = [
@@ -130,7 +130,7 @@ def test_killed_process_resumes_bit_identical(small, tmp_path):
         "--validation",
         "2",
         "--iterations",
-        "30",
+        "16",
         "--checkpoint-every",
         "5",
         "--filters",
@@ -151,7 +151,7 @@ def test_killed_process_resumes_bit_identical(small, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, encoding="utf-8")
     deadline = time.time() + 120
-    while len(Run(out).log()) < 12:
+    while len(Run(out).log()) < 7:
         assert process.poll() is None, process.stderr.read()
         assert time.time() < deadline
         time.sleep(0.02)
@@ -162,7 +162,7 @@ def test_killed_process_resumes_bit_identical(small, tmp_path):
     done = subprocess.run(
         command, env=environment, capture_output=True, encoding="utf-8", check=True
     )
-    assert "finished, 30 steps" in done.stdout
+    assert "finished, 16 steps" in done.stdout
     assert_same_weights(whole, Run(out))
     again = subprocess.run(
         command, env=environment, capture_output=True, encoding="utf-8", check=True
