@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from statistics import fmean, stdev
 from typing import Any
 
 from .errors import DualsegError, require_one_of
 from .paper import paper_table
-from .records import MEASURES, changes_mark, losses_of, shown
-from .text import columns
+from .records import MEASURES, changes_mark, losses_of, mean_of_cases, mean_of_runs
+from .text import as_markdown, columns
 
 HEADER = ("from", "method", "labels", *MEASURES, "what ± is")
 
@@ -43,10 +42,7 @@ def beside_paper(
         printed = [r for r in paper_table("comparison", dataset) if r["labeled"] == labels]
         rows += [_printed(row) for row in printed]
         rows += [_measured(*key, groups[key]) for key in sorted(groups) if key[0] == labels]
-    if markdown:
-        lines = [HEADER, ["---"] * len(HEADER), *rows]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return columns([HEADER, *rows])
+    return as_markdown([HEADER, *rows]) if markdown else columns([HEADER, *rows])
 
 
 def _printed(row: dict[str, Any]) -> list[str]:
@@ -55,15 +51,11 @@ def _printed(row: dict[str, Any]) -> list[str]:
 
 
 def _measured(labels: int, name: str, records: list[dict[str, Any]]) -> list[str]:
-    several = len(records) > 1
-    cells = []
-    for key in MEASURES.values():
-        values = [record["mean"][key] for record in records]
-        if None in values:  # all predictions of a run are empty: it has no distance
-            cells.append("none")
-            continue
-        spread = stdev(values) if several else records[0]["standard_error"][key]
-        cells.append(shown(fmean(values), 2) + ("" if spread is None else f" ± {spread:.2f}"))
-    cases = len(records[0]["cases"])
-    what = f"sd, {len(records)} seeds" if several else f"se, {cases} cases, 1 seed"
+    first, *others = records
+    if others:
+        cells = [mean_of_runs(records, key) for key in MEASURES.values()]
+        what = f"sd, {len(records)} seeds"
+    else:
+        cells = [mean_of_cases(first, key) for key in MEASURES.values()]
+        what = f"se, {len(first['cases'])} cases, 1 seed"
     return ["here", name, str(labels), *cells, what]

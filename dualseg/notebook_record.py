@@ -24,6 +24,7 @@ from .files import write_atomically
 from .memory import process_peak_mb
 from .notebook_form import output_problems
 from .notebooks import code_cells, parameters, read_notebook, run_notebook, tags
+from .text import as_markdown
 
 LIBRARIES = ("torch", "numpy", "scipy", "matplotlib", "scikit-image", "medpy")
 CARD = re.compile(r"(<!-- measured -->).*?(<!-- end -->)", re.DOTALL)
@@ -173,5 +174,4 @@ def notebook_table(paths: list[Path]) -> str:
     rows = notebook_rows(paths)
     for row, path in zip(rows, paths, strict=True):
         row["notebook"] = f"[{row['notebook']}]({path.parent.name}/{path.name})"
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return as_markdown([list(rows[0]), *(list(row.values()) for row in rows)])

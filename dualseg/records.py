@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from .errors import DualsegError
@@ -16,7 +16,7 @@ from .loss_config import preset_losses
 from .metrics import summarize
 from .runs import Run
 from .specs import dataset_spec
-from .text import columns
+from .text import as_markdown, columns
 
 PUBLISHED = Path("figures") / "records"
 _METRICS = ("dice", "jaccard", "hd95", "asd")
@@ -153,10 +153,7 @@ def table(records: Iterable[dict[str, Any]], markdown: bool = False) -> str:
     rows = [_row(record) for record in records]
     header = list(rows[0]) if rows else ["no records"]
     lines = [header] + [list(row.values()) for row in rows]
-    if markdown:
-        lines.insert(1, ["---"] * len(header))
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return columns(lines)
+    return as_markdown(lines) if markdown else columns(lines)
 
 
 def _row(record: dict[str, Any]) -> dict[str, str]:
@@ -169,10 +166,7 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
         "method": config["method"],
         "losses": losses_of(config),
         "seed": str(config["seed"]),
-        "Dice %": _with_error(record, "dice"),
-        "Jaccard %": _with_error(record, "jaccard"),
-        "95HD voxel": _with_error(record, "hd95"),
-        "ASD voxel": _with_error(record, "asd"),
+        **{name: mean_of_cases(record, key) for name, key in MEASURES.items()},
         "empty": f"{record['empties']}/{len(record['cases'])}",
         "Dice A, B alone": ", ".join(shown(part["mean"]["dice"]) for part in alone),
         "minutes": f"{record['seconds'] / 60:.1f}",
@@ -206,9 +200,26 @@ def shown(value: float | None, digits: int = 1) -> str:
     return "none" if value is None else f"{value:.{digits}f}"
 
 
-def _with_error(record: dict[str, Any], key: str) -> str:
-    mean, error = record["mean"][key], record["standard_error"][key]
-    return shown(mean, 2) if error is None else f"{shown(mean, 2)} ± {shown(error, 2)}"
+def mean_of_cases(record: dict[str, Any], key: str) -> str:
+    """Mean ± standard error over the test cases of a run."""
+    return _plus_minus(record["mean"][key], record["standard_error"][key])
+
+
+def mean_of_runs(records: Sequence[dict[str, Any]], key: str) -> str:
+    """Mean ± sample standard deviation over runs, of their means over test cases.
+
+    A distance that some runs do not have (all their predictions are empty) is over the others, and
+    says over how many.
+    """
+    values = [record["mean"][key] for record in records]
+    there = [value for value in values if value is not None]
+    few = f" (n = {len(there)})" if 0 < len(there) < len(values) else ""
+    spread = stdev(there) if len(there) > 1 else None
+    return _plus_minus(fmean(there) if there else None, spread) + few
+
+
+def _plus_minus(mean: float | None, spread: float | None) -> str:
+    return shown(mean, 2) + ("" if spread is None else f" ± {shown(spread, 2)}")
 
 
 def _without_nan(value: Any) -> Any:

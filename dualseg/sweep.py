@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from .config import Experiment
@@ -21,7 +20,7 @@ from .jobs import Failure, Place, run_jobs
 from .lock import when_free
 from .methods import METHODS
 from .prepared import is_prepared
-from .records import MEASURES, losses_of, shown
+from .records import MEASURES, losses_of, mean_of_runs
 from .run_start import check_folder
 from .runs import Run
 from .specs import SPECS
@@ -215,26 +214,13 @@ def records_of(members: Iterable[Member]) -> list[dict[str, Any]]:
 
 
 def over_seeds(members: Iterable[Member]) -> str:
-    """A line for each group of finished runs: mean and sample standard deviation over seeds.
-
-    A distance that some seeds do not have (all their predictions are empty) is over the others, and
-    says over how many.
-    """
+    """A line for each group of finished runs: mean and sample standard deviation over seeds."""
     groups: dict[tuple, list[dict[str, Any]]] = {}
     for member in members:
         if member.finished:
             groups.setdefault(member.group, []).append(read_json(member.run.record_path()))
     rows = [["data", "method", "preset", "labels", "n seeds", *MEASURES]]
     for group, records in groups.items():
-        cells = [_spread([r["mean"][key] for r in records]) for key in MEASURES.values()]
+        cells = [mean_of_runs(records, key) for key in MEASURES.values()]
         rows.append([*map(str, group), str(len(records)), *cells])
     return columns(rows)
-
-
-def _spread(values: Sequence[float | None]) -> str:
-    there = [value for value in values if value is not None]
-    if not there:
-        return "none"
-    spread = f" ± {shown(stdev(there), 2)}" if len(there) > 1 else ""
-    few = f" (n = {len(there)})" if len(there) < len(values) else ""
-    return shown(fmean(there), 2) + spread + few

@@ -13,3 +13,9 @@ def columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
         for row in rows
     )
     return "\n".join(indent + line for line in lines)
+
+
+def as_markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as a Markdown table, the first being its header."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

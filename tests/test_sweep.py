@@ -25,6 +25,7 @@ from dualseg.config import Experiment
 from dualseg.errors import DualsegError
 from dualseg.jobs import Place
 from dualseg.lock import InUse, held
+from dualseg.records import mean_of_runs
 from dualseg.runs import Run
 from dualseg.signals import Interrupted, stop_noted
 from dualseg.sweep import over_seeds, plan, steps_done
@@ -432,10 +433,13 @@ def test_a_loss_that_is_not_finite_is_a_failure_with_its_sentence(small, tmp_pat
 
 
 def test_spread_over_seeds():
-    assert sweeping._spread([70.0, 74.0]) == "72.00 ± 2.83"
-    assert sweeping._spread([70.0]) == "70.00"
-    assert sweeping._spread([None, 3.0, 5.0]) == "4.00 ± 1.41 (n = 2)"
-    assert sweeping._spread([None]) == "none"
+    def over(*values):
+        return mean_of_runs([{"mean": {"hd95": value}} for value in values], "hd95")
+
+    assert over(70.0, 74.0) == "72.00 ± 2.83"
+    assert over(70.0) == "70.00"
+    assert over(None, 3.0, 5.0) == "4.00 ± 1.41 (n = 2)"
+    assert over(None) == "none"
     assert over_seeds([]).split() == ["data", "method", "preset", "labels", "n", "seeds"] + [
         word for name in sweeping.MEASURES for word in name.split()
     ]
