@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,24 @@ def _train_with_defaults(argv: Sequence[str]) -> Callable[..., None]:
             experiment: The run.
             resume: Go on with an interrupted run; its own settings are the defaults then.
         """
+        if experiment.method == "supervised":
+            _require_no_choice_of_losses(argv, start, experiment)
         _train(out, experiment, resume)
 
     return train
+
+
+def _require_no_choice_of_losses(
+    argv: Sequence[str], start: Experiment, experiment: Experiment
+) -> None:
+    changed = [n for n, v in asdict(experiment.loss).items() if v != getattr(start.loss, n)]
+    if _peek(argv, "preset") is not None:
+        changed.insert(0, "preset")
+    if changed:
+        raise DualsegError(
+            f"{changed[0]}: expected nothing with method 'supervised', which has no losses to "
+            f"choose, found {experiment.flat()[changed[0]]!r}; leave it out, or take --method dual."
+        )
 
 
 def _starting_point(argv: Sequence[str]) -> Experiment:

@@ -212,6 +212,14 @@ WRONG = {
     "no rate": (["train", "--learning-rate", "0"], "learning_rate: expected a positive number"),
     "ramp": (["train", "--ramp-up", "2"], "ramp_up: expected a number from 0 to 1"),
     "no preset": (["train", "--preset", "best"], "preset: expected one of cce, cps"),
+    "a preset of nothing": (
+        ["train", "--method", "supervised", "--preset", "paper"],
+        "preset: expected nothing with method 'supervised', which has no losses to choose, found",
+    ),
+    "a choice of nothing": (
+        ["train", "--method", "supervised", "--gamma", "90"],
+        "gamma: expected nothing with method 'supervised'",
+    ),
     "no preset to explain": (["explain", "--preset", "best"], "preset: expected one of cce, cps"),
     "no data set": (
         ["gradients", "--dataset", "moon"],
