@@ -60,7 +60,7 @@ def stop_raised() -> Iterator[None]:
     """Within it, SIGTERM and SIGUSR1 raise `Interrupted` at once, as Ctrl-C KeyboardInterrupt."""
 
     def stop(number: int, frame: Any) -> None:
-        raise Interrupted(number)
+        raise Interrupted(number, [number])
 
     with _handled(ASKS, stop):
         yield
