@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,19 +25,18 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises DualsegError if that fails (a full disk, no permission); what stood at `path` before is
     then still there, unchanged.
     """
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_SCRAP}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(_SCRAP, f".{path.name}.", path.parent)
-        with os.fdopen(descriptor, "wb") as file:
+        # Not by `tempfile`, whose files only their owner may read: others may read the results.
+        with open(temporary, "xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner reads
         os.replace(temporary, path)
     except BaseException as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):  # there may be no such folder
+            temporary.unlink()
         if not isinstance(error, OSError):
             raise
         raise DualsegError(
@@ -134,9 +134,3 @@ def require_file_name(name: Any, place: object) -> str:
 
 def _no_number(name: str) -> None:
     raise ValueError(f"the number {name}")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -57,7 +57,7 @@ def train_until(experiment: Experiment, out: Path, places: Path, deadly: int | N
         event("after a step")
         return terms
 
-    files.os.replace, files.os.fdopen = replace_between, Torn
+    files.os.replace, files.open = replace_between, Torn
     training._Training._flush, training._Training.train_step = flush_and, step_and
     training.fit(experiment, out, resume=True)
 

@@ -296,14 +296,11 @@ def picture():
 
 def on_full_disk(monkeypatch, name):
     """Every file of that name is written to a device on which no space is left."""
-    make = dualseg.files.tempfile.mkstemp
 
-    def mkstemp(suffix, prefix, folder):
-        if prefix != f".{name}.":
-            return make(suffix, prefix, folder)
-        return os.open("/dev/full", os.O_WRONLY), os.path.join(folder, f"{prefix}never")
+    def full(path, mode):
+        return open("/dev/full", "wb") if path.name.startswith(f".{name}.") else open(path, mode)
 
-    monkeypatch.setattr(dualseg.files.tempfile, "mkstemp", mkstemp)
+    monkeypatch.setattr(dualseg.files, "open", full, raising=False)
     monkeypatch.setattr(dualseg.files.os, "fsync", lambda descriptor: None)  # no disk behind it
 
 

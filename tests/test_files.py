@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,6 +19,26 @@ def test_writes_and_replaces_with_usual_permissions(tmp_path):
     plain = tmp_path / "plain"
     plain.write_bytes(b"")
     assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_threads_that_write_at_once_leave_the_umask_alone(tmp_path, monkeypatch):
+    """The umask is one for all threads: whoever sets it for a moment changes the others' files."""
+    both, real = threading.Barrier(2), os.umask
+    before = real(0o027)
+
+    def umask(mask):
+        found = real(mask)
+        both.wait(timeout=10)  # the other thread, too, finds it as this one has just set it
+        return found
+
+    try:
+        monkeypatch.setattr(os, "umask", umask)
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(lambda n: write_atomically(tmp_path / n, lambda f: None), "ab"))
+    finally:
+        after = real(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert (after, modes) == (0o027, {"a": 0o640, "b": 0o640})
 
 
 @pytest.mark.fault(
