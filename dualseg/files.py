@@ -25,7 +25,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises DualsegError if that fails (a full disk, no permission); what stood at `path` before is
     then still there, unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_SCRAP}")
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}{_SCRAP}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not by `tempfile`, whose files only their owner may read: others may read the results.

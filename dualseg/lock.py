@@ -1,7 +1,7 @@
 """One process at a time in a run's folder.
 
-The lock is the operating system's, on an open file: it ends with the process that holds it, however
-that ends, so nothing is left to be cleaned up after a kill.
+The lock is the operating system's: it ends with the process that holds it, however that ends, so
+nothing has to be cleaned up after a kill. Who holds it is written into a file beside it.
 """
 
 from __future__ import annotations
@@ -12,17 +12,22 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
 
 from .errors import DualsegError
+from .files import read_text, write_atomically
 
-NAME = "run.lock"
-_HERE = f" on {socket.gethostname()}"
-_HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-_FAR = 2**30  # Windows keeps others from reading a locked byte, so lock one behind the text
+LOCK, HOLDER = "run.lock", "run.holder"
+_HERE = f" on {socket.gethostname()} since "
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # of some network drives
+
+T = TypeVar("T")
 
 
 class InUse(DualsegError):
@@ -31,22 +36,18 @@ class InUse(DualsegError):
 
 @dataclass(frozen=True)
 class Claim:
-    """A folder that this process holds."""
+    """A folder that this process holds, and as whom."""
 
     folder: Path
-    file: BinaryIO
+    holder: str
 
     def check(self) -> None:
         """Raise DualsegError if the folder has been deleted, moved or replaced since."""
-        try:
-            if os.path.samestat(os.fstat(self.file.fileno()), (self.folder / NAME).stat()):
-                return
-        except OSError:
-            pass
-        raise DualsegError(
-            f"{self.folder}: was deleted, moved or replaced while this process worked in it; "
-            "stopped without writing anything there."
-        )
+        if _holder(self.folder) != self.holder:
+            raise DualsegError(
+                f"{self.folder}: was deleted, moved or replaced while this process worked in it; "
+                "stopped without writing anything there."
+            )
 
 
 @contextmanager
@@ -56,38 +57,32 @@ def held(folder: Path) -> Iterator[Claim]:
     Raises `InUse`, naming process and machine, where another process holds it. A file system
     without locks (some network drives) gives a warning instead.
     """
-    path = folder / NAME
+    lock = _lock(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b", buffering=0)
-    except OSError as error:
-        raise DualsegError(
-            f"{path}: could not be written ({error.strerror or error}); choose a folder where "
-            "you may write (a run can be copied there)."
+        lock.acquire(timeout=0.2)  # patient: `is_held` takes it for a moment
+    except Timeout as error:
+        raise InUse(
+            f"{folder}: is in use by {_holder(folder) or 'another process'}; wait for it or stop "
+            "it, or work in another folder."
         ) from error
-    with file:
-        try:
-            _lock(file, patience=0.2)
-        except OSError as error:
-            if error.errno in _HELD:
-                file.seek(0)
-                holder = file.read(200).decode("utf-8", "replace") or "another process"
-                raise InUse(
-                    f"{folder}: is in use by {holder}; wait for it or stop it, or work in "
-                    "another folder."
-                ) from error
-            warnings.warn(
-                f"{folder}: this file system has no locks ({error.strerror or error}); make sure "
-                "that no other process uses the folder.",
-                stacklevel=3,
-            )
-        with suppress(OSError):  # a full disk: the lock holds without the name
-            file.truncate(0)
-            file.write(f"process {os.getpid()}{_HERE}".encode())
-        yield Claim(folder, file)
-
-
-T = TypeVar("T")
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise DualsegError(
+                f"{folder / LOCK}: could not be written ({error.strerror or error}); choose a "
+                "folder where you may write (a run can be copied there)."
+            ) from error
+        warnings.warn(
+            f"{folder}: this file system has no locks ({error.strerror or error}); make sure that "
+            "no other process uses the folder.",
+            stacklevel=3,
+        )
+    try:
+        claim = Claim(folder, f"process {os.getpid()}{_HERE}{datetime.now():%Y-%m-%d %H:%M:%S}")
+        write_atomically(folder / HOLDER, lambda file: file.write(claim.holder.encode()))
+        yield claim
+    finally:
+        lock.release()
 
 
 def when_free(work: Callable[[], T], every: float = 5.0) -> T:
@@ -102,38 +97,22 @@ def when_free(work: Callable[[], T], every: float = 5.0) -> T:
 
 def is_held(folder: Path) -> bool | None:
     """Whether a process of this machine holds the folder; None where that cannot be told."""
+    if _HERE not in _holder(folder):
+        return None
     try:
-        with (folder / NAME).open("rb") as file:
-            if not file.read(200).decode("utf-8", "replace").endswith(_HERE):
-                return None
-            _lock(file)  # for a moment; `held` is patient
+        with _lock(folder).acquire(timeout=0):
+            return False
     except OSError as error:
-        return True if error.errno in _HELD else None
-    return False
+        return True if isinstance(error, Timeout) else None
 
 
-def _lock(file: BinaryIO, patience: float = 0.0) -> None:
-    """Lock an open file or, after `patience` seconds, raise OSError.
-
-    Closing the file or the process's end unlocks.
-    """
-    until = time.monotonic() + patience
-    while True:
-        try:
-            return _try_to_lock(file)
-        except OSError as error:
-            if error.errno not in _HELD or time.monotonic() >= until:
-                raise
-        time.sleep(0.02)
+def _lock(folder: Path) -> FileLock:
+    return FileLock(folder / LOCK, preserve_lock_file=True)
 
 
-def _try_to_lock(file: BinaryIO) -> None:
+def _holder(folder: Path) -> str:
+    """Who was the last to hold the folder; empty where nobody has."""
     try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        file.seek(_FAR)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        return
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return read_text(folder / HOLDER, limit=200)
+    except DualsegError:
+        return ""

@@ -4,7 +4,8 @@
               log.jsonl          one line a training step
               state.safetensors  while training: weights, optimiser and step, to resume from
               last.safetensors   when finished: the weights
-              run.lock           held by the process that trains or evaluates (see lock.py)
+              run.lock           held by the process that trains or evaluates
+              run.holder         which process that is, on which machine, since when
               predictions/       masks of evaluated cases
               record.json        the measured result on test cases; record_val.json on validation
               *.png              pictures of it

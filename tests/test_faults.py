@@ -20,7 +20,7 @@ from crashes import Bomb, stop_after_two_steps, stopping_at, train_until
 from matplotlib.figure import Figure
 from rawdata import save_as, volumes
 
-import dualseg.lock
+import dualseg.files
 import dualseg.predictions as predictions
 from dualseg import plotting
 from dualseg import train as training
@@ -29,7 +29,7 @@ from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
 from dualseg.files import read_json, write_json
-from dualseg.lock import held
+from dualseg.lock import HOLDER, LOCK, held, is_held
 from dualseg.masks import SavedMasks, save_masks
 from dualseg.prepare import prepare
 from dualseg.runs import Run, read_checkpoint
@@ -170,25 +170,30 @@ def test_two_processes(finished, tmp_path, tiny):
         process.kill()
         process.wait()
     with held(finished.folder):
-        assert str(os.getpid()) in (finished.folder / dualseg.lock.NAME).read_text(encoding="utf-8")
+        assert f"process {os.getpid()} on " in (finished.folder / HOLDER).read_text("utf-8")
 
 
 @fault("a lock file that a dead process left", "no hindrance: only a living process holds a lock")
 def test_stale_lock_file(tiny, tmp_path, observed):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / dualseg.lock.NAME).write_text("process 1 on elsewhere")
+    for name in (LOCK, HOLDER):
+        (tmp_path / "run" / name).write_text("process 1 on elsewhere since yesterday")
     assert fit(tiny, tmp_path / "run").finished
     observed("trained to the end")
 
 
+@posix
 @fault("a file system without locks", "a warning; the training goes on")
-def test_no_locks(tmp_path, monkeypatch):
-    def missing(file):
-        raise OSError(errno.ENOLCK, "No locks available")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+def test_no_locks(tmp_path, monkeypatch, number):
+    def missing(file, operation):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(dualseg.lock, "_try_to_lock", missing)
-    with pytest.warns(UserWarning, match="has no locks .No locks available"), held(tmp_path) as it:
-        it.check()
+    monkeypatch.setattr("fcntl.flock", missing)
+    told = pytest.warns(UserWarning, match=f"has no locks .{os.strerror(number)}")
+    with told, held(tmp_path) as claim:
+        claim.check()
+        assert is_held(tmp_path) is None
 
 
 # --- data that change -----------------------------------------------------------------------------
@@ -404,13 +409,13 @@ def test_folder_taken_away(tiny, tmp_path, monkeypatch, what):
         if what == "replaced":
             out.mkdir()
             (out / "run.json").write_text("another's")
-            (out / dualseg.lock.NAME).touch()
+            (out / LOCK).touch()
 
     monkeypatch.setattr(training._Training, "train_step", stopping_at(2, take))
     with pytest.raises(DualsegError, match="run: was deleted, moved or replaced while"):
         fit(tiny, out)
     kept = {path.name for path in out.iterdir()} if out.exists() else set()
-    assert kept == ({"run.json", dualseg.lock.NAME} if what == "replaced" else set())
+    assert kept == ({"run.json", LOCK} if what == "replaced" else set())
 
 
 # --- damaged files of a run -----------------------------------------------------------------------

@@ -20,7 +20,6 @@ from crashes import Bomb, stop_after_two_steps
 from rawdata import save_as, volumes
 from safetensors.torch import save
 
-import dualseg.lock
 import dualseg.memory
 from dualseg.cases import read_h5
 from dualseg.cli import main
@@ -29,6 +28,7 @@ from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
 from dualseg.files import read_json, write_json
+from dualseg.lock import HOLDER, LOCK
 from dualseg.masks import SavedMasks, load_masks, save_masks
 from dualseg.nifti import read_nifti
 from dualseg.prepare import prepare
@@ -205,7 +205,7 @@ def test_hostile_note(finished_once, tmp_path, little_memory, kind):
     before = {path.name for path in tmp_path.rglob("*")}
     with pytest.raises(DualsegError):
         evaluate(run.folder)
-    assert {path.name for path in tmp_path.rglob("*")} - before <= {dualseg.lock.NAME}
+    assert {path.name for path in tmp_path.rglob("*")} - before <= {LOCK, HOLDER}
 
 
 # --- of data --------------------------------------------------------------------------------------

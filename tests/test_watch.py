@@ -13,7 +13,7 @@ from dualseg import watch as watching
 from dualseg.cli import main
 from dualseg.errors import DualsegError
 from dualseg.event_files import Mirror
-from dualseg.lock import held
+from dualseg.lock import HOLDER, held
 from dualseg.records import curves
 from dualseg.run_folder import LogReader, RunFolder
 from dualseg.run_status import WatchedFolder, WatchedRun, find_runs, is_training, recent_rate
@@ -151,10 +151,9 @@ def test_training_is_guessed_from_the_age_of_the_log(tmp_path, steps, pace, quie
 
 def test_training_is_known_from_the_lock_of_this_machine(tmp_path):
     run = make_run(tmp_path / "run")
-    with held(run) as claim:
+    with held(run):
         assert is_training(RunFolder(run), None, NOW + 1e9)
-        claim.file.truncate(0)
-        claim.file.write(b"process 1 on another machine")
+        (run / HOLDER).write_text("process 1 on another machine since yesterday")
         assert not is_training(RunFolder(run), None, NOW + 1e9)  # from the age of its log
         assert is_training(RunFolder(run), None, NOW)
     with held(run):
