@@ -11,7 +11,7 @@ from typing import Any
 from tyro.conf import OmitArgPrefixes, Positional
 from tyro.extras import SubcommandApp
 
-from . import cli_data, cli_notebooks, cli_offline, cli_records
+from . import cli_data, cli_notebooks, cli_records
 from .cli_sweep import sweep
 from .config import Experiment
 from .errors import DualsegError
@@ -23,6 +23,7 @@ DESCRIPTION = (
     "Dual-network semi-supervised 3D medical image segmentation. Not for clinical use. "
     "Each command has an example in its own --help; start with `dualseg demo`."
 )
+TIME_IS_UP = 75  # exit status EX_TEMPFAIL of sysexits.h: the same again later
 
 
 def info() -> None:
@@ -60,14 +61,19 @@ def demo(profile: str = "lesson", out: Path = Path("runs/demo")) -> None:
     )
 
 
-def _train_with_defaults(argv: Sequence[str]) -> Callable[..., None]:
+def _train_with_defaults(argv: Sequence[str]) -> Callable[..., int]:
     """The command `train` with the defaults of the data set, profile and preset `argv` names.
 
     So `dualseg train --dataset la --profile full --help` shows the values that it would use.
     """
     start = _starting_point(argv)
 
-    def train(out: Path, experiment: Experiment = start, resume: bool = False) -> None:
+    def train(
+        out: Path,
+        experiment: Experiment = start,
+        resume: bool = False,
+        max_minutes: float | None = None,
+    ) -> int:
         """Train one method on one data set; the defaults are those of (data set, profile).
 
         Example: dualseg train --dataset la --root LA --labeled 8 --method dual --out runs/la_dual
@@ -76,10 +82,12 @@ def _train_with_defaults(argv: Sequence[str]) -> Callable[..., None]:
             out: Folder of the run.
             experiment: The run.
             resume: Go on with an interrupted run; its own settings are the defaults then.
+            max_minutes: Stop after so many minutes with a checkpoint and the exit status 75, to go
+                on with --resume: for jobs whose time is limited.
         """
         if experiment.method == "supervised":
             _require_no_choice_of_losses(argv, start, experiment)
-        _train(out, experiment, resume)
+        return _train(out, experiment, resume, max_minutes)
 
     return train
 
@@ -124,7 +132,7 @@ def _peek(argv: Sequence[str], option: str) -> str | None:
     return None
 
 
-def _train(out: Path, experiment: Experiment, resume: bool) -> None:
+def _train(out: Path, experiment: Experiment, resume: bool, max_minutes: float | None) -> int:
     from .runs import Run
     from .train import fit
 
@@ -134,15 +142,23 @@ def _train(out: Path, experiment: Experiment, resume: bool) -> None:
             "--resume."
         )
     already = resume and Run(out).finished
-    run = fit(experiment, out, resume)
+    run = fit(experiment, out, resume, max_minutes)
     if already:
         print(f"{run.folder}: this run is finished; nothing to do.")
-        return
+        return 0
+    if not run.finished:
+        print(
+            f"{run.folder}: stopped after {max_minutes:g} minutes, with a checkpoint at step "
+            f"{run.log()[-1]['step']} of {experiment.train.iterations}; go on with `dualseg train "
+            f"--out {run.folder} --resume`."
+        )
+        return TIME_IS_UP
     done = run.info()["training"]
     print(
         f"{run.folder}: finished, {done['step']:.0f} steps in {done['seconds'] / 60:.1f} minutes, "
         f"{done['peak_memory_mb']:.0f} MB at the peak.\nNext: dualseg evaluate {run.folder}"
     )
+    return 0
 
 
 def evaluate(run: Positional[Path], split: str = "test", root: Path | None = None) -> None:
@@ -264,12 +280,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         with stop_raised():
-            _app(argv).cli(
+            status = _app(argv).cli(
                 prog="dualseg",
                 description=DESCRIPTION,
                 args=argv,
                 config=(OmitArgPrefixes,),
             )
+            return status or 0
     except DualsegError as error:
         print(f"dualseg: {error}", file=sys.stderr)
         return 1
@@ -283,7 +300,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return exit_status(stop)
-    return 0
 
 
 TITLES = {
@@ -291,7 +307,6 @@ TITLES = {
     "prepare": "From raw files",
     "records": "Records of runs",
     "notebooks": "Notebooks",
-    "offline": "Runs on a machine without a network",
 }
 GROUPS = {
     "data": {
@@ -313,7 +328,6 @@ GROUPS = {
         "beside-paper": cli_records.records_beside_paper,
     },
     "notebooks": cli_notebooks.COMMANDS,
-    "offline": {"pack": cli_offline.offline_pack, "collect": cli_offline.offline_collect},
 }
 
 

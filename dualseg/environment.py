@@ -64,12 +64,12 @@ def peak_memory_mb(device: torch.device) -> float:
 
 def report() -> tuple[list[tuple[str, str, str]], bool]:
     """Rows of (what, verdict, detail), and whether everything needed is there and new enough."""
-    rows = [version_row("python", platform.python_version(), "3.11")]
+    rows = [_version_row("python", platform.python_version(), "3.11")]
     for requirement in metadata.requires("dualseg") or ():
         match = re.match(r"([\w-]+)>=([\d.]+)$", requirement)
         if match:  # others are extras, or for other systems
             try:
-                rows.append(version_row(match[1], metadata.version(match[1]), match[2]))
+                rows.append(_version_row(match[1], metadata.version(match[1]), match[2]))
             except metadata.PackageNotFoundError:
                 rows.append((match[1], "MISSING", f"{match[2]} or newer is needed"))
     device = pick_device()
@@ -83,7 +83,7 @@ def report() -> tuple[list[tuple[str, str, str]], bool]:
     return rows, all(verdict == "ok" for _, verdict, _ in rows)
 
 
-def version_row(name: str, found: str, least: str) -> tuple[str, str, str]:
+def _version_row(name: str, found: str, least: str) -> tuple[str, str, str]:
     """(name, "ok" or "TOO OLD", detail) of a version that is to be `least` or newer."""
     have, want = ([int(n) for n in re.findall(r"\d+", v.split("+")[0])] for v in (found, least))
     return (name, "ok", found) if have >= want else (name, "TOO OLD", f"{found}, needs {least}")

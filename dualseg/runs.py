@@ -7,11 +7,9 @@ code.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -74,18 +72,13 @@ class Run(RunFolder):
 def write_checkpoint(
     path: Path, method: Method, optimizer: torch.optim.Optimizer | None, progress: dict[str, float]
 ) -> None:
-    """Weights, and the optimiser's state if given, by `write_tensors`."""
+    """Weights, and the optimiser's state if given, with a digest; replaced as a whole."""
     tensors = {_WEIGHT + name: t for name, t in method.state_dict().items()}
     if optimizer is not None:
         for index, state in optimizer.state_dict()["state"].items():
             for name, value in state.items():
                 if value is not None:
                     tensors[f"{_OPTIMIZER}{index}:{name}"] = torch.as_tensor(value)
-    write_tensors(path, tensors, progress)
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], progress: dict[str, float]) -> None:
-    """A checkpoint in one file that is replaced as a whole, with a digest of what is in it."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     metadata = {name: repr(value) for name, value in progress.items()}
     metadata[_DIGEST] = _digest(tensors, metadata)
@@ -102,7 +95,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
         data = path.read_bytes()
         # Not with safe_open: its get_tensor never frees two numbers of every tensor (0.8.0).
         tensors = load(data)
-        metadata = _metadata(io.BytesIO(data))
+        metadata = _metadata(data)
         digest = metadata.pop(_DIGEST, None)
         progress = {k: float(v) for k, v in metadata.items()}
     except (SafetensorError, OSError, ValueError) as error:
@@ -118,20 +111,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
     return tensors, progress
 
 
-def read_progress(path: Path) -> dict[str, float]:
-    """Where a checkpoint stands, without reading its tensors; empty where it is damaged."""
-    try:
-        with path.open("rb") as file:
-            metadata = _metadata(file)
-        metadata.pop(_DIGEST, None)
-        return {k: float(v) for k, v in metadata.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
-def _metadata(file: BinaryIO) -> dict[str, str]:
+def _metadata(data: bytes) -> dict[str, str]:
     """Of a safetensors file: 8 bytes with the length of the JSON that follows them."""
-    return json.loads(file.read(int.from_bytes(file.read(8), "little"))).get("__metadata__") or {}
+    header = data[8 : 8 + int.from_bytes(data[:8], "little")]
+    return json.loads(header).get("__metadata__") or {}
 
 
 def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
@@ -158,7 +141,7 @@ def checked_progress(progress: dict[str, float], total: int, path: Path) -> dict
 def load_weights(method: Method, tensors: dict[str, Tensor], path: Path) -> None:
     """Put a checkpoint's weights into the method, all of them or (with DualsegError) none."""
     weights = {n.removeprefix(_WEIGHT): t for n, t in tensors.items() if n.startswith(_WEIGHT)}
-    # Weights that have travelled may be in half precision (see offline.results).
+    # Runs that version 0.1 brought home from another machine have kernels in half precision.
     weights = {n: t.float() if t.dtype == torch.float16 else t for n, t in weights.items()}
     expected = method.state_dict()
     for name in sorted(expected.keys() | weights.keys()):

@@ -14,6 +14,7 @@ import sys
 import time
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from .config import Experiment
 from .datasets import Dataset, Split, open_dataset
 from .distributed import Team, joined
 from .environment import peak_memory_mb, ready_device
-from .errors import DualsegError
+from .errors import DualsegError, require
 from .files import remove_scraps, write_atomically, write_json
 from .lock import Claim, held
 from .memory import freed_memory_kept
@@ -46,11 +47,18 @@ from .signals import Interrupted, Stop, stop_noted
 from .train_config import Progress
 
 
-def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
+def fit(
+    experiment: Experiment,
+    out: str | Path,
+    resume: bool = False,
+    max_minutes: float | None = None,
+) -> Run:
     """Train, and leave a finished run in the folder `out`.
 
     `resume` goes on with an interrupted run of the same experiment and data; without it an existing
     run is refused, and always one that another process holds. A finished run is returned as it is.
+    After `max_minutes` (of this call, and at least one step) the run is returned unfinished, with a
+    checkpoint to resume from.
     Of processes that torchrun started all call this alike; only rank 0 raises what follows, the
     others exit.
 
@@ -59,10 +67,19 @@ def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
     in the last step the finished run.
     """
     with joined() as team:
-        return _fit(experiment, Run(Path(out)), resume, team)
+        return _fit(experiment, Run(Path(out)), resume, team, _deadline(max_minutes))
 
 
-def _fit(experiment: Experiment, run: Run, resume: bool, team: Team) -> Run:
+def _deadline(max_minutes: float | None) -> float:
+    """When the time of a call is up, by the monotonic clock."""
+    if max_minutes is None:
+        return math.inf
+    good = isinstance(max_minutes, Real) and max_minutes > 0
+    require(good, "max_minutes", "a number of minutes above 0", max_minutes)
+    return time.monotonic() + 60 * max_minutes
+
+
+def _fit(experiment: Experiment, run: Run, resume: bool, team: Team, deadline: float) -> Run:
     check_folder(run, experiment, resume)
     if run.finished:
         team.meet()
@@ -83,7 +100,8 @@ def _fit(experiment: Experiment, run: Run, resume: bool, team: Team) -> Run:
             info = run_info(run, experiment, dataset, split, method, team)
             team.meet()
             team.once(write_json, run.info_path, info)
-            _Training(run, experiment, method, dataset, split, info, team, claim).run_to_end()
+            training = _Training(run, experiment, method, dataset, split, info, team, claim)
+            training.run_to_end(deadline)
     return run
 
 
@@ -148,8 +166,9 @@ class _Training:
         team.once(remove_scraps, run.folder)
         team.once(_cut_log, run, self.step)
 
-    def run_to_end(self) -> None:
-        total = self.config.iterations
+    def run_to_end(self, deadline: float) -> None:
+        """Train until the last step, or with a checkpoint until the deadline or a signal."""
+        first, total = self.step, self.config.iterations
         self.method.train()
         self.started = time.perf_counter() - self.seconds
         name, silent = f"training {self.run.folder.name}", not self.team.leads
@@ -165,9 +184,12 @@ class _Training:
             stop_noted() as stop,
         ):
             while self.step < total:
-                if (asked := self._asked(stop)) is not None:
+                asked, time_is_up = self._asked(stop, deadline)
+                if asked is not None or (time_is_up and self.step > first):
                     self._flush(late, log, bar)
                     self.save(log)
+                    if asked is None:
+                        return
                     raise Interrupted(asked, stop.heard)
                 this = self.train_step(Progress(self.step, total))
                 self.step += 1
@@ -180,12 +202,14 @@ class _Training:
                 bar.update()
             self._flush(late, log, bar)
         self.team.once(self._finish)
-        if (asked := self._asked(stop)) is not None:  # in the last step: what follows must know
+        asked, _ = self._asked(stop, deadline)
+        if asked is not None:  # in the last step: what follows must know
             raise Interrupted(asked, stop.heard)
 
-    def _asked(self, stop: Stop) -> int | None:
-        """The signal that has asked any rank to stop."""
-        return next((n for n in self.team.gather(stop.number) if n is not None), None)
+    def _asked(self, stop: Stop, deadline: float) -> tuple[int | None, bool]:
+        """The signal that has asked any rank to stop, and whether rank 0's time is up."""
+        told = self.team.gather((stop.number, time.monotonic() >= deadline))
+        return next((n for n, _ in told if n is not None), None), told[0][1]
 
     def train_step(self, progress: Progress) -> _Step:
         """One optimiser step; returns its terms without waiting for them."""

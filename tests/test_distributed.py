@@ -171,6 +171,13 @@ def rank_main(rank: int, ports: list[int], threads: int, folder: Path, experimen
         training._Training.train_step = step
         fit(alone, run.folder, resume=True)
 
+        # Rank 0 decides, though the other has all the time.
+        minutes = None if rank else 1e-9
+        seen["in pieces"] = []
+        while not fit(alone, folder / "pieces", bool(seen["in pieces"]), minutes).finished:
+            state = Run(folder / "pieces").state_path
+            seen["in pieces"].append(read_checkpoint(state)[1]["step"])
+
         METHODS["supervised"].loss = poisoned
         seen["poisoned"] = ending(lambda: fit(alone, folder / "poisoned"))
 
@@ -229,6 +236,11 @@ def test_two_ranks_take_the_steps_of_one_process_and_end_together(shared, tmp_pa
     assert second["stopped"] == ["SystemExit", 130]
     assert first["stopped at"] == second["stopped at"] == 12
     assert "sessions" not in runs["supervised"].info()
+
+    assert first["in pieces"] == second["in pieces"] == list(range(1, STEPS))
+    pieces = read_checkpoint(tmp_path / "pieces" / "last.safetensors")[0]
+    in_one = read_checkpoint(runs["supervised"].weights_path)[0]
+    assert all(torch.equal(pieces[name], tensor) for name, tensor in in_one.items())
 
     cases = ", ".join(drawn(shared.replace(method="supervised"), (1, RANKS)).batch(3).ids)
     assert first["poisoned"][0] == "DualsegError"

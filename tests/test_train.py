@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import TRAIN, ball_case, write_la_case
+from safetensors.torch import save
 
 import dualseg.files
 from dualseg import run_start
 from dualseg import train as training
+from dualseg.cli import main
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
+from dualseg.files import write_json
 from dualseg.methods import METHODS, build_method
 from dualseg.runs import Run, load_optimizer, read_checkpoint, write_checkpoint
 from dualseg.signals import Interrupted, exit_status
@@ -239,6 +242,64 @@ def test_a_signal_in_the_last_step_is_not_lost(small, tmp_path, monkeypatch):
     assert Run(tmp_path / "run").finished and not Run(tmp_path / "run").state_path.exists()
     monkeypatch.undo()
     assert_same_weights(Run(tmp_path / "run"), fit(small, tmp_path / "undisturbed"))
+
+
+def run_in_pieces(experiment, out) -> list[Run]:
+    """Calls whose time is up at once, until the run is finished; what each of them returned."""
+    runs = [fit(experiment, out, max_minutes=1e-9)]
+    while not runs[-1].finished:
+        assert read_checkpoint(runs[-1].state_path)[1]["step"] == len(runs[-1].log()) == len(runs)
+        runs.append(fit(experiment, out, resume=True, max_minutes=1e-9))
+    return runs
+
+
+@pytest.mark.fault(
+    "the minutes of --max-minutes are up",
+    "a checkpoint and the exit status 75; call after call, the same weights, bit for bit",
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_minutes_that_are_up_end_a_call_with_a_checkpoint(small, tmp_path, observed, method):
+    small = small.replace(method=method, checkpoint_every=1000)
+    runs = run_in_pieces(small, tmp_path / "pieces")
+    assert_same_weights(runs[-1], fit(small, tmp_path / "whole", max_minutes=1e9))
+    observed(f"{len(runs)} calls of a step each; the same weights")
+    assert len(runs) == small.train.iterations
+
+
+def test_the_command_says_how_to_go_on_when_its_minutes_are_up(small, tmp_path, capsys):
+    out = tmp_path / "run"
+    words = ["train", "--out", str(out), "--dataset", "la", "--root", small.root, "--filters", "2"]
+    words += ["--profile", "smoke", "--labeled", "2", "--iterations", "2", "--resolution", "half"]
+    words += ["--patch", "16", "16", "16", "--stride", "8", "8", "8", "--max-minutes", "1e-9"]
+    assert main(words) == 75
+    said = capsys.readouterr().out
+    assert "stopped after 1e-09 minutes, with a checkpoint at step 1 of 2; go on with" in said
+    assert f"`dualseg train --out {out} --resume`" in said
+    assert main(["train", "--out", str(out), "--resume", "--max-minutes", "1e-9"]) == 0
+    assert "finished, 2 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("minutes", [0, -1.0, float("nan"), "9"])
+def test_minutes_that_are_none(small, tmp_path, minutes):
+    with pytest.raises(DualsegError, match="max_minutes: expected a number of minutes above 0, fo"):
+        fit(small, tmp_path / "run", max_minutes=minutes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_runs_that_came_home_in_half_precision_can_still_be_measured(small, tmp_path, no_pictures):
+    """As `dualseg offline collect` of version 0.1 left them."""
+    run = fit(small, tmp_path / "run")
+    tensors, progress = read_checkpoint(run.weights_path)
+    rounded = {n: t.half() if t.ndim == 5 else t for n, t in tensors.items()}
+    notes = {name: repr(value) for name, value in progress.items()}
+    run.weights_path.write_bytes(save(rounded, notes))
+    write_json(run.info_path, run.info() | {"kernels": "float16"})
+    loaded = run.load_method(torch.device("cpu")).state_dict()
+    assert all(
+        torch.equal(t, rounded[f"weight:{n}"].to(tensors[f"weight:{n}"].dtype))
+        for n, t in loaded.items()
+    )
+    assert evaluate(run.folder)["kernels"] == "float16"
 
 
 def test_finished_run_is_left_alone(small, tmp_path):
