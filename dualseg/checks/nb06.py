@@ -32,9 +32,8 @@ def exercise_1(my_cross_pseudo_loss: Loss) -> None:
     """Eqs. 7-8."""
     a, b = _logits()
     found, want = my_cross_pseudo_loss(a, b), cross_pseudo_loss(a, b)
-    expect(
-        isinstance(found, Tensor) and found.ndim == 0, "expected one number, as a tensor: a mean"
-    )
+    scalar = isinstance(found, Tensor) and found.ndim == 0
+    expect(scalar, "expected one number, as a tensor: a mean")
 
     def is_(value: Tensor) -> bool:
         return bool(torch.isclose(found.detach(), value.detach()))

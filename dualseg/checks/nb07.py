@@ -80,31 +80,28 @@ def exercise_3(keep_voxels: Callable[[np.ndarray, np.ndarray, float], np.ndarray
     taus = np.percentile(a, 70), np.percentile(b, 70)
     want = (a <= taus[0]) & (b <= taus[1])
     found = np.asarray(keep_voxels(a.copy(), b.copy(), 70))
-    expect(
-        found.shape == a.shape and found.dtype == bool,
-        f"expected a boolean array of shape {a.shape}, found {found.dtype} {found.shape}",
-    )
+    right = found.shape == a.shape and found.dtype == bool
+    expect(right, f"expected a boolean array of shape {a.shape}, found {found.dtype} {found.shape}")
     sure_a = a <= taus[0]
-    again = sure_a & (b <= np.percentile(b[sure_a], 70))
-    expect(
-        not np.array_equal(found, again),
-        "B's percentile is still taken over the voxels that A kept, not over all",
-    )
     each = [np.percentile(e, 70, axis=(1, 2, 3), keepdims=True) for e in (a, b)]
-    expect(
-        not np.array_equal(found, (a <= each[0]) & (b <= each[1])),
-        "one threshold for each sample; the paper pools all samples of the batch",
-    )
     one = np.percentile(np.stack([a, b]), 70)
-    expect(
-        not np.array_equal(found, (a <= one) & (b <= one)),
-        "one threshold for both networks; each has its own in eq. 10",
-    )
-    expect(
-        not np.array_equal(found, (a <= taus[0]) | (b <= taus[1])),
-        'that is "and": a voxel is ignored if either entropy is high, so kept if both are low',
-    )
-    expect(not np.array_equal(found, ~want), "True is to mean kept, not ignored")
+    for wrong, hint in (
+        (
+            sure_a & (b <= np.percentile(b[sure_a], 70)),
+            "B's percentile is still taken over the voxels that A kept, not over all",
+        ),
+        (
+            (a <= each[0]) & (b <= each[1]),
+            "one threshold for each sample; the paper pools all samples of the batch",
+        ),
+        ((a <= one) & (b <= one), "one threshold for both networks; each has its own in eq. 10"),
+        (
+            sure_a | (b <= taus[1]),
+            'that is "and": a voxel is ignored if either entropy is high, so kept if both are low',
+        ),
+        (~want, "True is to mean kept, not ignored"),
+    ):
+        expect(not np.array_equal(found, wrong), hint)
     expect(
         np.array_equal(found, want),
         f"expected {want.sum()} of {want.size} voxels kept, found {found.sum()}",
@@ -128,6 +125,13 @@ def _batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     return a, b, label, torch.where(a > 0.8, 1 - label, label)
 
 
+def _ranks() -> tuple[torch.Tensor, torch.Tensor]:
+    """Ten entropies, k / 9, kept from gamma = 100 k / 9 on, and four object voxels among them."""
+    label = torch.zeros(1, 10, 1, 1, dtype=torch.long)
+    label[0, [2, 5, 7, 9]] = 1
+    return torch.arange(10.0).reshape(label.shape) / 9, label
+
+
 @exercise
 def exercise_4(half_of_object: Callable[..., tuple[int, float]]) -> None:
     """Smallest gamma that keeps half of the object voxels, and the share of errors it keeps."""
@@ -137,14 +141,8 @@ def exercise_4(half_of_object: Callable[..., tuple[int, float]]) -> None:
     everything = next(g for g in range(101) if 2 * confident_mask(a, b, g).sum() >= label.numel())
     what = "two numbers (gamma, the share of wrong voxels kept)"
     value, share = numbers(half_of_object(a, b, label, truth), what, 2)
-    expect(
-        value != everything,
-        "half of *all* voxels are kept there; look at the object voxels of the pseudo-label",
-    )
-    expect(
-        value != 100,
-        "100 keeps everything; stop at the first gamma that keeps half of the object",
-    )
+    expect(value != everything, "half of *all* voxels are kept there; look at the object's")
+    expect(value != 100, "100 keeps everything; stop at the first gamma that keeps half")
     expect(
         value == enough, f"on the checker's batch the smallest gamma is {enough}, found {value:g}"
     )
@@ -157,8 +155,7 @@ def exercise_4(half_of_object: Callable[..., tuple[int, float]]) -> None:
     )
     expect(not np.isclose(share, 1 - want), "that is the share of wrong voxels that are ignored")
     expect(np.isclose(share, want), f"expected a share of {want:.3f}, found {share:.3f}")
-    ranks = torch.arange(10.0).reshape(1, 10, 1, 1) / 9  # rank k is kept from gamma = 100 k / 9 on
-    four = torch.isin(torch.arange(10), torch.tensor([2, 5, 7, 9])).long().reshape(ranks.shape)
+    ranks, four = _ranks()
     value, _ = numbers(half_of_object(ranks, ranks, four, 1 - four), what, 2)
     expect(
         value != 78,

@@ -108,34 +108,27 @@ def exercise_3(une_of_a: Callable[[Tensor, Tensor], Tensor]) -> None:
     grad_a, grad_b = torch.autograd.grad(found, (a, b), allow_unused=True)
     expect(
         grad_b is None or not grad_b.any(),
-        "a gradient reaches B, the teacher: somewhere B is still in the student's place, or not "
-        "detached",
+        "a gradient reaches B, the teacher: it is still in the student's place, or not detached",
     )
     log_s, log_t = a.log_softmax(1), b.detach().log_softmax(1)
     ahead, back = _kl(log_t, log_s), _kl(log_s, log_t)
     cross = {T: -((b.detach() / T).softmax(1) * log_s).sum(1) for T in (0.5, 1, 2)}
 
-    def near(value: Tensor) -> bool:
-        return bool(torch.isclose(found, value.mean()))
-
+    weight, temperature = (-ahead).exp(), "divide the teacher's logits by 0.5"
+    before_log = "the probability before the log is the teacher's"
+    for wrong, hint in (
+        ((-back).exp() * cross[0.5] + ahead, "the weight still takes KL(A || B); A is the student"),
+        (weight * cross[0.5], "the + D of eq. 14 is gone; without it the weight can be gamed"),
+        (weight * cross[1] + ahead, f"the target has lost its temperature: {temperature}"),
+        (weight * cross[2] + ahead, f"the target's temperature is upside down: {temperature}"),
+        ((-back).exp() * cross[0.5] + back, f"D is KL(student || teacher) here; {before_log}"),
+    ):
+        expect(not torch.isclose(found, wrong.mean()), hint)
+    want = (weight * cross[0.5] + ahead).mean()
     expect(
-        not near((-back).exp() * cross[0.5] + ahead),
-        "the weight still takes KL(A || B); both divergences need A in the student's place",
+        torch.isclose(found, want),
+        f"expected {want:.4f} on a random input, found {found.item():.4f}",
     )
-    expect(
-        not near((-ahead).exp() * cross[0.5]),
-        "the + D of eq. 14 is gone; without it the weight can be gamed",
-    )
-    expect(
-        not near((-ahead).exp() * cross[1] + ahead) and not near((-ahead).exp() * cross[2] + ahead),
-        "the target has lost its temperature: divide the teacher's logits by 0.5",
-    )
-    expect(
-        not near((-back).exp() * cross[0.5] + back),
-        "D is KL(student || teacher) here; the probability before the log is to be the teacher's",
-    )
-    want = ((-ahead).exp() * cross[0.5] + ahead).mean()
-    expect(near(want), f"expected {want:.4f} on a random input, found {found.item():.4f}")
     expect(
         grad_a is not None and grad_a.any(),
         "the value is right, but A gets no gradient: only B is to be detached",

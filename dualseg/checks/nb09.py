@@ -71,12 +71,17 @@ def exercise_2(by_hand: float) -> None:
     )
 
 
+def _three_voxels() -> tuple[Tensor, Tensor, Tensor]:
+    """Features, labels and reliable mask of two background voxels and one of the object."""
+    features = torch.tensor([[0.0, 3.0], [0.0, 5.0], [8.0, 4.0]]).T.reshape(1, 2, 3, 1, 1)
+    labels = torch.tensor([0, 0, 1]).reshape(1, 3, 1, 1)
+    return features, labels, torch.ones_like(labels, dtype=torch.bool)
+
+
 @exercise
 def exercise_3(widening: Callable[..., float]) -> None:
     """The change of the prototypes' distance by one descent step, with each third term."""
-    features = torch.tensor([[0.0, 3.0], [0.0, 5.0], [8.0, 4.0]]).T.reshape(1, 2, 3, 1, 1)
-    labels = torch.tensor([0, 0, 1]).reshape(1, 3, 1, 1)
-    reliable = torch.ones(1, 3, 1, 1, dtype=torch.bool)
+    features, labels, reliable = _three_voxels()
     # Only reliable voxels: c_f moves by the step, c_b by half of it (two voxels share it).
 
     def change(sign: str, step: float) -> float:
@@ -112,8 +117,7 @@ def exercise_3(widening: Callable[..., float]) -> None:
     twice = change("repel", 0.2)
     expect(
         math.isclose(twice, 0.3, rel_tol=1e-3),
-        f"right for step 0.1, but twice the step moves twice as far, +0.3, found {twice:+.4g}; is "
-        "the argument step used?",
+        f"right for step 0.1, but for 0.2 it is +0.3, found {twice:+.4g}; is step used?",
     )
 
 

@@ -99,7 +99,7 @@ WRONG = {
         ((apart,), "is expected"),
         ((of_unit_length,), "do not divide the gradient by its length"),
         ((guarded,), "do not divide the gradient by its length"),
-        ((own_step,), "is the argument step used"),
+        ((own_step,), "is step used"),
     ],
     "exercise_4": [
         ((lambda v, c: (v - c).square().sum().sqrt(),), "still NaN"),
