@@ -77,10 +77,9 @@ def notebooks_run(
     calls = {name: partial(run_notebook, *run) for name, run in runs.items()}
     failed = run_jobs(calls, place, out / "jobs")
     for name, (path, _, target) in runs.items():
-        why = failed.get(name)
-        print(
-            f"{name}: {f'failed: {why.reason} {why.log}' if why else f'see {target / path.name}'}"
-        )
+        # Why a job failed was said when it did.
+        seen = f"failed, see {failed[name].log}" if name in failed else f"see {target / path.name}"
+        print(f"{name}: {seen}")
     if failed:
         raise DualsegError(f"{len(failed)} of {len(runs)} notebooks failed.")
 

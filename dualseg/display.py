@@ -8,6 +8,8 @@ also saved there, larger.
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import os
 import re
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from IPython import get_ipython
-from IPython.display import Image, display
+from IPython.display import HTML, Image, display
 from matplotlib.figure import Figure, SubFigure
 from PIL import Image as Picture
 
@@ -105,7 +107,10 @@ def _slider(
     def redraw(value: Any) -> None:
         figure = Figure(figsize=(size[0] * 1.3, size[1] * 1.3), layout="constrained")
         _draw(draw, figure, label, value)
-        display(Image(data=png(figure), format="png", alt=f"{alt} Here {label} = {value}."))
+        # As HTML, since Jupyter drops the alternative text of an image that stands in a widget.
+        text = html.escape(f"{alt} Here {label} = {value}.")
+        data = base64.b64encode(png(figure)).decode()
+        display(HTML(f'<img alt="{text}" src="data:image/png;base64,{data}">'))
 
     whole = {"description_width": "initial"}  # else a long label is cut
     slider = SelectionSlider(options=values, value=start, description=label, style=whole)

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .config import Experiment
 from .datasets import Dataset, open_dataset
-from .errors import DualsegError, require, require_one_of
+from .errors import DualsegError, require
+from .loss_config import PRESETS
 from .specs import PROFILES, SPECS
 from .train_config import TrainConfig
 
 T = TypeVar("T")
+LARGEST = 2**32 - 1  # of seeds: torch takes 64 bits, and notebooks count on from here
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST
+
+
+WHOLE = f"a whole number from 0 to {LARGEST}"
+PARAMETERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "profile": (f"one of {', '.join(PROFILES)}", lambda v: _is_text(v) and v in PROFILES),
+    "dataset": ("a text", _is_text),
+    "data_dir": ("a text", _is_text),
+    "seed": (WHOLE, _is_whole),
+    "preset": (f"one of {', '.join(PRESETS)}", lambda v: _is_text(v) and v in PRESETS),
+    "gamma": ("a percentile from 0 to 100", lambda v: _is_number(v) and 0 <= v <= 100),
+    "draw": (WHOLE, _is_whole),
+    "trained": (
+        "the folder of a finished run, or nothing",
+        lambda v: _is_text(v) and (not v or (Path(v) / "run.json").is_file()),
+    ),
+}
+"""What each parameter of a notebook may be, in words and as a test."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +82,16 @@ def notebook_settings(
     `data_dir` is the folder of the files, empty for the phantom; `others` are further parameters
     of the notebook, which are printed with the rest. Raises DualsegError for what cannot work.
     """
-    require_one_of("profile", profile, PROFILES)
-    require(type(seed) is int and seed >= 0, "seed", "a whole number of at least 0", seed)
+    check_parameters(profile=profile, dataset=dataset, data_dir=data_dir, seed=seed, **others)
     if dataset == "phantom":
         require(not data_dir, "data_dir", "nothing, since the phantom is made here", data_dir)
-    elif dataset in SPECS and not data_dir:
+    elif dataset not in SPECS:
+        require(not data_dir, "data_dir", "nothing, since dataset is a folder itself", data_dir)
+    elif not (data_dir and Path(data_dir).expanduser().is_dir()):
         raise DualsegError(
-            f"data_dir: the data set {dataset!r} needs the folder with its files, found none; "
-            "set the parameter data_dir (`dualseg data list` says where the files come from)."
+            f"data_dir: expected the folder with the files of the data set {dataset!r}, found "
+            f"{f'no folder {data_dir!r}' if data_dir else 'none'}; set the parameter data_dir "
+            "(`dualseg data list` says where the files come from)."
         )
     root = data_dir or None
     resolution = open_dataset(dataset, root).spec.profiles[profile].resolution
@@ -65,6 +99,14 @@ def notebook_settings(
     settings = NotebookSettings(profile, seed, opened, root or _folder(dataset))
     _print(settings, others)
     return settings
+
+
+def check_parameters(**values: Any) -> None:
+    """Raise DualsegError for a parameter of a notebook that is of another type or out of range."""
+    for name, value in values.items():
+        if name in PARAMETERS:  # a notebook of your own may have others
+            expected, is_right = PARAMETERS[name]
+            require(is_right(value), name, expected, value)
 
 
 def project_folder() -> Path:

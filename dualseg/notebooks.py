@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DualsegError
+from .lessons import check_parameters
 
 try:
     import nbformat
@@ -136,8 +137,8 @@ def given_parameters(
 ) -> dict[str, Any]:
     """`given`, where text is read as the type that the parameter's default has.
 
-    Raises DualsegError for an unknown name, a value of another type, or a notebook that would
-    assign a parameter again in a later cell.
+    Raises DualsegError for an unknown name, a value of another type or out of range, or a notebook
+    that would assign a parameter again in a later cell.
     """
     defaults = parameters(notebook, place)
     for name in given:
@@ -149,7 +150,9 @@ def given_parameters(
             f"{place}: {cell_name(notebook, cell)} assigns the parameter {name!r} again, so that a "
             "given value would not take effect; use another name there."
         )
-    return {name: _as_type_of(defaults[name], name, value, place) for name, value in given.items()}
+    found = {name: _as_type_of(defaults[name], name, given[name], place) for name in given}
+    check_parameters(**found)
+    return found
 
 
 def _as_type_of(default: Any, name: str, value: Any, place: str) -> Any:
@@ -233,6 +236,8 @@ def run_notebook(
                 values,
                 progress_bar=progress and {"desc": path.stem, "leave": False},
                 execution_timeout=cell_seconds,
+                # Of warnings the kernel has one at every start: that it listens on TCP, locally.
+                extra_arguments=["--log-level=ERROR"],
             )
     except PapermillExecutionError as error:
         failed = [cell for cell in code_cells(notebook) if cell.source == error.source]

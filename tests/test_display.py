@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import struct
 
 import IPython.display
@@ -19,6 +20,7 @@ def shown(monkeypatch):
     """What is displayed, as mime bundles (data, metadata)."""
     found = []
     monkeypatch.setattr(display, "display", lambda it: found.append(it._repr_mimebundle_()))
+    monkeypatch.setattr(display.HTML, "_repr_mimebundle_", lambda it: it.data, raising=False)
     return found
 
 
@@ -139,7 +141,7 @@ def test_a_live_front_end_gets_a_slider_that_draws(shown, monkeypatch):
     ((redraw, slider),) = calls
     assert (tuple(slider.options), slider.value, slider.description) == ((1, 2, 3), 2, "slope")
     redraw(3)
-    assert "slope = 3" in shown[1][1]["image/png"]["alt"]
+    assert re.match(r'<img alt="[^"]+ Here slope = 3\." src="data:image/png;base64,', shown[1])
 
 
 def test_the_real_display_takes_the_image(capsys):

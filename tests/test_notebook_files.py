@@ -14,9 +14,17 @@ from papermill.engines import NotebookExecutionManager
 
 from dualseg.checks import Hint
 from dualseg.exercises import solution_cells, student_path
+from dualseg.lessons import PARAMETERS, check_parameters
 from dualseg.notebook_check import check_notebook
 from dualseg.notebook_form import text_of
-from dualseg.notebooks import code_cells, parameters, read_notebook, run_notebook, tags
+from dualseg.notebooks import (
+    code_cells,
+    parameter_cell,
+    parameters,
+    read_notebook,
+    run_notebook,
+    tags,
+)
 
 ROOT = Path(__file__).parent.parent
 SANITIZE = Path(__file__).parent / "nbval_sanitize.cfg"
@@ -101,6 +109,28 @@ def test_every_exercise_has_a_checker_that_knows_wrong_answers(path):
         for answers, words in pairs:
             with pytest.raises(Hint, match=words):
                 getattr(checkers, exercise)(*answers)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_parameter_is_checked_and_says_its_range(path):
+    notebook = read_notebook(path)
+    values = parameters(notebook, path.name)
+    assert set(values) <= set(PARAMETERS)
+    check_parameters(**values)
+    lines = {
+        line.split(" = ")[0]: line for line in parameter_cell(notebook, "").source.splitlines()
+    }
+    for name in {"seed", "draw", "gamma"} & set(values):
+        expected, _ = PARAMETERS[name]
+        low, high = re.findall(r"\d+", expected)
+        assert re.search(rf"# (whole )?number, {low} to {high};", lines[name]), lines[name]
+
+
+@pytest.mark.parametrize("preset", ["cr", "pgl"])  # with the fewest terms
+def test_one_step_is_taken_apart_with_any_preset(preset, tmp_path):
+    (path,) = [path for path in NOTEBOOKS if path.stem.startswith("10_")]
+    given = {"profile": "smoke", "preset": preset}
+    assert run_notebook(path, given, tmp_path, cell_seconds=CELL_SECONDS).cells > 20
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

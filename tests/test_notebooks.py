@@ -63,6 +63,8 @@ def test_given_values_take_the_type_of_the_default(given, values):
         ({"seed": "True"}, "parameter seed: expected a value of type int"),
         ({"seed": "x"}, "found 'x'"),
         ({"profile": 3}, "expected a value of type str"),
+        ({"profile": "huge"}, "profile: expected one of smoke, lesson, full, found 'huge'"),
+        ({"seed": "-1"}, "seed: expected a whole number from 0"),
     ],
 )
 def test_unknown_names_and_other_types_stop_a_run(given, words):
@@ -122,24 +124,26 @@ def test_a_local_name_is_no_assignment(source):
 # Running
 
 
-def test_the_command_runs_with_parameters_and_names_the_failing_cell(tmp_path, capsys):
+def test_the_command_runs_with_parameters_and_names_the_failing_cell(tmp_path, capfd):
     notebook = small_notebook()
     notebook.cells[12].source = "print('radius', radius)\nassert radius > 4, 'too small'"
     folder = write(notebook, tmp_path / "notebooks").parent
     arguments = ["notebooks", "run", "02", "--folder", str(folder), "--out", str(tmp_path / "out")]
     assert main([*arguments, "-p", "radius", "5", "--profile", "smoke"]) == 0
-    assert "02_small.ipynb: 10 code cells" in capsys.readouterr().out
+    out, error = capfd.readouterr()
+    assert "02_small.ipynb: 10 code cells" in out
+    assert "without encryption" not in error  # which the kernel says at every start
     done = read_notebook(tmp_path / "out" / "02_small.ipynb")
     assert done.cells[-2].outputs[0].text == "radius 5.0\n"
     assert "profile  smoke" in done.cells[5].outputs[0].text
     assert not student_path(folder / "02_small.ipynb").exists()
 
     assert main(arguments) == 1
-    error = capsys.readouterr().err
+    error = capfd.readouterr().err
     assert "code cell 9" in error
     assert "failed with AssertionError: too small" in error
     assert main([*arguments, "-p", "raduis", "5"]) == 1
-    assert "'raduis' is unknown" in capsys.readouterr().err
+    assert "'raduis' is unknown" in capfd.readouterr().err
 
 
 def test_a_notebook_without_code_did_not_run(tmp_path):
@@ -473,7 +477,25 @@ def test_settings_of_real_files(la_root, capsys):
         ({"profile": "big"}, "profile: expected one of"),
         ({"seed": -1}, "seed: expected a whole number"),
         ({"seed": True}, "seed: expected a whole number"),
-        ({"dataset": "la"}, "data_dir: the data set 'la' needs the folder"),
+        ({"seed": 99999999999999999999}, "seed: expected a whole number from 0 to 4294967295"),
+        ({"seed": 1.0}, "seed: expected a whole number"),
+        ({"dataset": 3}, "dataset: expected a text, found 3"),
+        ({"data_dir": 3}, "data_dir: expected a text, found 3"),
+        ({"gamma": "70"}, "gamma: expected a percentile from 0 to 100, found '70'"),
+        ({"gamma": 100.5}, "gamma: expected a percentile"),
+        ({"gamma": float("nan")}, "gamma: expected a percentile"),
+        ({"gamma": True}, "gamma: expected a percentile"),
+        ({"draw": 1.5}, "draw: expected a whole number from 0 to 4294967295, found 1.5"),
+        ({"draw": "seven"}, "draw: expected a whole number"),
+        ({"draw": -20000}, "draw: expected a whole number"),
+        ({"preset": "papier"}, "preset: expected one of paper, released, improved, .* 'papier'"),
+        ({"preset": ["paper"]}, "preset: expected one of"),
+        ({"trained": "no/run"}, "trained: expected the folder of a finished run, or nothing"),
+        ({"dataset": "la"}, "data_dir: expected the folder with .* 'la', found none"),
+        (
+            {"dataset": "la", "data_dir": "no/folder"},
+            "data_dir: expected the folder with .* 'la', found no folder 'no/folder'",
+        ),
         ({"dataset": "moon"}, "dataset: expected one of"),
         ({"data_dir": "somewhere"}, "data_dir: expected nothing"),
     ],

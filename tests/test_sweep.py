@@ -316,7 +316,8 @@ def test_notebooks_run_as_jobs_over_values_of_a_parameter(tmp_path, capsys, monk
     assert kept.parent.name == "seed_4"
     assert json.loads(kept.read_text(encoding="utf-8")) == {"profile": "smoke", "seed": "4"}
     assert re.search(rf"_seed_4: see {re.escape(str(kept))}", shown)
-    assert re.search(r"_seed_5: failed: cell 3 failed\. /.*_log\.out", shown)
+    assert re.search(r"_seed_5: failed, see /.*_log\.out", shown)
+    assert (shown + error).count("cell 3 failed.") == 1
 
 
 def write_parameters(path, given, out):

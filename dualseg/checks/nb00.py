@@ -6,29 +6,23 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .core import exercise, expect
+from .core import exercise, expect, names, numbers
 
-LOSSES = {
+LOSSES = (
     "supervised",
     "consistency",
     "cross_pseudo",
     "entropy_filtered",
     "uncertainty",
     "contrast",
-}
+)
 WITH_TRUTH = {"supervised", "consistency"}
 
 
 @exercise
 def exercise_1(without_labels: set[str]) -> None:
     """The losses that can be computed without any label."""
-    expect(
-        isinstance(without_labels, set | frozenset | list | tuple),
-        'expected a set of names, as {"supervised", "contrast"}',
-    )
-    named = set(without_labels)
-    unknown = sorted(map(str, named - LOSSES))
-    expect(not unknown, f"{', '.join(unknown)}: no such loss; the names are in the task")
+    named = names(without_labels, LOSSES)
     expect(
         "supervised" not in named,
         "the supervised loss compares with the truth, so without labels there is none",
@@ -37,7 +31,7 @@ def exercise_1(without_labels: set[str]) -> None:
         "consistency" not in named,
         "consistency asks the networks where to look, but compares with the truth there (eq. 6)",
     )
-    missing = sorted(LOSSES - WITH_TRUTH - named)
+    missing = sorted({*LOSSES} - WITH_TRUTH - named)
     expect(
         not missing,
         f"{', '.join(missing)}: the arrow starts at a network, so no label is needed",
@@ -47,18 +41,35 @@ def exercise_1(without_labels: set[str]) -> None:
 @exercise
 def exercise_2(gain: Callable[[Mapping[int, float], Mapping[int, float]], tuple]) -> None:
     """Mean and smallest gain over the seeds that both have."""
-    method, baseline = {0: 80.0, 1: 70.0, 2: 90.0}, {1: 72.0, 0: 74.0}
-    found = gain(method, baseline)
-    expect(np.size(found) == 2, "expected two numbers: the mean gain and the smallest gain")
-    mean, smallest = found
+    method = {0: 82.0, 1: 69.0, 3: 76.5, 2: 90.0}
+    baseline = {1: 72.0, 0: 74.0, 3: 75.5}  # gains +8, -3, +1
+    mean, smallest = _gains(gain, method, baseline)
+    apart = np.mean(list(method.values())) - np.mean(list(baseline.values()))
     expect(
-        not np.isclose(mean, 7),
+        not np.isclose(mean, apart),
         "the mean still uses seed 2, which only one of the two has; subtract seed by seed",
     )
     expect(
-        not np.isclose(smallest, -4),
+        not np.isclose(smallest, -5),
         "the order of the seeds differs between the dictionaries; look up by seed, not by place",
     )
     expect(not np.isclose(mean, -2), "that is the baseline minus the method; a gain is positive")
-    expect(np.isclose(mean, 2), f"gains are +6 and -2, so their mean is 2, found {mean:g}")
-    expect(np.isclose(smallest, -2), f"the smallest gain is -2 (seed 1), found {smallest:g}")
+    expect(np.isclose(mean, 2), f"gains are +8, -3 and +1, so their mean is 2, found {mean:g}")
+    expect(
+        not np.isclose(smallest, 1),
+        "1 is the smallest change; the smallest gain is the lowest number, and it may be negative",
+    )
+    expect(np.isclose(smallest, -3), f"the smallest gain is -3 (seed 1), found {smallest:g}")
+    mean, smallest = _gains(gain, {0: 81.0, 4: 50.0}, {0: 80.0, 5: 60.0})
+    expect(
+        np.isclose(mean, 1) and np.isclose(smallest, 1),
+        "seeds that only the baseline has do not count either: take those that both have",
+    )
+
+
+def _gains(gain: Callable, method: Mapping, baseline: Mapping) -> list[float]:
+    try:
+        found = gain(dict(method), dict(baseline))
+    except KeyError as seed:
+        expect(False, f"there is no seed {seed} in one of the two; take the seeds that both have")
+    return numbers(found, "two numbers (the mean gain, the smallest gain)", 2)

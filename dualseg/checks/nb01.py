@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import DualsegError
 from ..recipes import Recipe
-from .core import exercise, expect
+from .core import exercise, expect, numbers
 
 Index = tuple[int, int, int]
 
@@ -20,9 +20,7 @@ def exercise_1(index_in_ras: Callable[[Index, Index], Index]) -> None:
     array = np.arange(24).reshape(shape)
     turned = array[::-1, ::-1]
     for index in ((2, 1, 1), (0, 0, 0), (1, 3, 0)):
-        found = index_in_ras(index, shape)
-        expect(np.size(found) == 3, "expected three numbers (i, j, k)")
-        found = tuple(int(k) for k in found)
+        found = tuple(numbers(index_in_ras(index, shape), "three numbers (i, j, k)", 3))
         want = tuple(int(k) for k in np.argwhere(turned == array[index])[0])
         expect(
             found != (shape[0] - index[0], shape[1] - index[1], index[2]),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks import ResNet34Encoder, conv_block, count_parameters
-from .core import exercise, expect
+from .core import exercise, expect, parts, whole
 
 STAGES = ((3, 2), (4, 4), (6, 8), (3, 16))  # blocks, and channels as a multiple of the filters
 
@@ -23,7 +23,7 @@ def _of_stages(f: int, layers: Callable[[int, int], list[tuple[int, int, int]]])
 def exercise_1(encoder_parameters: Callable[[int], int]) -> None:
     """Parameters of A's encoder."""
     f = 16
-    found = encoder_parameters(f)
+    found = whole(encoder_parameters(f), "a whole number of parameters")
     right = count_parameters(ResNet34Encoder(1, f))
     convolutions = f + sum(times * f * (2 * n + 1) for n, times in STAGES)  # output channels
     mistakes = {
@@ -54,6 +54,7 @@ def exercise_2(pad_to_16: Callable[[Tensor], Tensor]) -> None:
     """Zeros at the far ends, up to multiples of 16."""
     image = torch.rand(1, 2, 16, 30, 20) + 1
     found = pad_to_16(image)
+    expect(isinstance(found, Tensor) and found.ndim == 5, "expected the padded image, a tensor")
     sides = tuple(found.shape[2:])
     expect(
         sides != (28, 32, 20),
@@ -80,8 +81,7 @@ def exercise_2(pad_to_16: Callable[[Tensor], Tensor]) -> None:
 @exercise
 def exercise_3(block_layers: Callable[[int, int, int], list[nn.Module]]) -> None:
     """V-Net's block as a list of layers."""
-    layers = block_layers(3, 5, 2)
-    expect(isinstance(layers, list), "expected a list of layers")
+    layers = parts(block_layers(3, 5, 2), "a list of layers")  # or an nn.Sequential of them
     kinds = [type(layer).__name__ for layer in layers]
     expect("BatchNorm3d" in kinds, f"no batch norm among the layers {kinds}")
     expect("ReLU" in kinds, f"no ReLU among the layers {kinds}")

@@ -6,15 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .core import exercise, expect
+from .core import exercise, expect, number, numbers, whole
 
 
 @exercise
 def exercise_1(windows: int) -> None:
     """Windows of a volume of 140 x 150 x 88, patch 112 x 112 x 80, stride 18 x 18 x 4."""
-    expect(
-        isinstance(windows, int | np.integer), "expected a whole number: the axes are multiplied"
-    )
+    windows = whole(windows, "a whole number: the axes are multiplied")
     expect(windows != 3 + 4 + 3, "that is the sum; each start along x goes with each along y and z")
     expect(windows != 2 * 3 * 2, "count the window at 0, too: plus one along each axis")
     expect(
@@ -25,6 +23,12 @@ def exercise_1(windows: int) -> None:
         windows != 8 * 9 * 22,
         "that is size / stride; the window has a width itself, so take size - patch",
     )
+    one_off = {
+        2 * 4 * 3: "one axis has 2 windows in your count; x and z take 3 each, y takes 4",
+        3 * 3 * 3: "along y you have 3: 38 / 18 is rounded up to 3, and the window at 0 makes 4",
+        3 * 4 * 4: "along z you have 4: 8 / 4 is 2 without a rest, and the window at 0 makes 3",
+    }
+    expect(windows not in one_off, one_off.get(windows, ""))
     expect(windows == 36, f"along x there are 3, found {windows} in all")
 
 
@@ -35,8 +39,7 @@ def exercise_2(paired_gain: Callable[[np.ndarray, np.ndarray], tuple]) -> None:
     second = np.array([[20.0, 60, 90, 70], [24, 62, 92, 76], [22, 64, 94, 76]])
     gains = np.array([10.0, 9, 10, 4])
     found = paired_gain(first.copy(), second.copy())
-    expect(np.size(found) == 2, "expected two numbers: the mean gain and its standard error")
-    mean, error = found
+    mean, error = numbers(found, "two numbers (the mean gain, its standard error)", 2)
     expect(
         not np.isclose(mean, -gains.mean()),
         "the sign: the gain of the second over the first is second - first",
@@ -52,6 +55,10 @@ def exercise_2(paired_gain: Callable[[np.ndarray, np.ndarray], tuple]) -> None:
         not np.isclose(error, gains.std(ddof=1)),
         "that is the standard deviation over cases; divide it by the root of their number",
     )
+    expect(
+        not np.isclose(error, gains.std(ddof=1) / np.sqrt([2, 3, 5])).any(),
+        "that is divided by the root of a number of seeds; the error is over the 4 cases",
+    )
     expect(not np.isclose(error, gains.std() / 2), "divide by n - 1 in the deviation: std(ddof=1)")
     right = gains.std(ddof=1) / 2
     expect(np.isclose(error, right), f"expected a standard error of {right:.3f}, found {error:.3f}")
@@ -62,8 +69,7 @@ def exercise_3(report: Callable[[np.ndarray, np.ndarray], float]) -> None:
     """Choose on validation cases, report on test cases."""
     validation = np.array([[70.0, 72], [78, 80], [60, 62]])
     test = np.array([[75.0, 77, 79], [70, 72, 74], [50, 50, 50]])
-    found = report(validation, test)
-    expect(np.ndim(found) == 0, "expected one number, a mean over test cases")
+    found = number(report(validation, test), "one number, a mean over test cases")
     expect(not np.isclose(found, 77), "that run was chosen on the test cases: 77 is the best there")
     expect(not np.isclose(found, 79), "that is the Dice on the cases it was chosen on: 79")
     expect(
@@ -76,7 +82,7 @@ def exercise_3(report: Callable[[np.ndarray, np.ndarray], float]) -> None:
 @exercise
 def exercise_4(enough: int) -> None:
     """Seeds of each method to see 10 points where seeds scatter by 4."""
-    expect(isinstance(enough, int | np.integer), "expected a whole number of seeds")
+    enough = whole(enough, "a whole number of seeds")
     expect(enough != 3, "three see it about two times in three; four in five are asked for")
     expect(enough > 3, "with two seeds each a t-test sees next to nothing")
     expect(enough == 4, f"{enough} see it, but a smaller number does as well")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .core import exercise, expect
+from .core import agrees, exercise, expect, number, whole, word
 
 
 def _near(found: float, want: float) -> bool:
@@ -17,6 +17,8 @@ def _near(found: float, want: float) -> bool:
 @exercise
 def exercise_1(mask_size: int, loss_of_a: float, loss_of_b: float) -> None:
     """Size of the mask and both losses of four voxels."""
+    mask_size = whole(mask_size, "a whole number of voxels in the mask")
+    loss_of_a, loss_of_b = (number(loss, "a loss, one number") for loss in (loss_of_a, loss_of_b))
     expect(
         mask_size != 3,
         "3 voxels have a vote; voxel 1 has two of them, and XOR wants exactly one",
@@ -59,6 +61,8 @@ PAIRS = {
     "A for the organ but unsure": (0.55, 0.1, False),
     "both against": (0.3, 0.1, False),
     "exactly at the threshold": (0.6, 0.1, True),
+    "A sure, B exactly at one half": (0.9, 0.5, True),
+    "B sure, A exactly at one half": (0.5, 0.7, True),
 }
 
 
@@ -70,12 +74,10 @@ def _places(names: list[str], found: Tensor) -> dict[str, bool]:
 def exercise_2(contradiction_mask: Callable[[Tensor, Tensor, float], Tensor]) -> None:
     """One network is sure of the organ, the other says background."""
     values = torch.tensor([(a, b) for a, b, _ in PAIRS.values()])
-    p_a, p_b = values.T.reshape(2, 2, 2, 2)
+    p_a, p_b = values.T.reshape(2, 2, 5, 1)
     found = contradiction_mask(p_a, p_b, 0.6)
-    expect(
-        isinstance(found, Tensor) and found.dtype == torch.bool and found.shape == p_a.shape,
-        "expected a bool tensor of the shape of p_a",
-    )
+    right = isinstance(found, Tensor) and found.dtype == torch.bool and found.shape == p_a.shape
+    expect(right, "expected a bool tensor of the shape of p_a")
     at = _places(list(PAIRS), found)
     expect(not at["both sure"], "both are sure of the organ there: nobody contradicts")
     unsure = at["A sure, B unsure but for the organ"] or at["B sure, A unsure but for the organ"]
@@ -88,9 +90,9 @@ def exercise_2(contradiction_mask: Callable[[Tensor, Tensor, float], Tensor]) ->
         at["A sure, B against"] or at["B sure, A barely against"],
         "where one says .9 and the other .2 they contradict; the mask is False there",
     )
+    symmetric = torch.equal(contradiction_mask(p_b, p_a, 0.6), found)
     expect(
-        at["B sure, A barely against"]
-        or contradiction_mask(p_b, p_a, 0.6).ne(found).any().logical_not(),
+        at["B sure, A barely against"] or symmetric,
         "only A can be the sure one in your mask; add the other case with |",
     )
     expect(
@@ -99,14 +101,14 @@ def exercise_2(contradiction_mask: Callable[[Tensor, Tensor, float], Tensor]) ->
     )
     expect(at["A sure, B against"], "only B can be the sure one in your mask; add the other case")
     expect(at["exactly at the threshold"], "p equal to the threshold counts as sure: use >=")
-    expect(
-        not at["A for the organ but unsure"],
-        "0.55 is not sure of the organ at threshold 0.6; did you use the threshold?",
-    )
+    over = not at["A for the organ but unsure"]
+    expect(over, "0.55 is not sure of the organ at threshold 0.6; did you use the threshold?")
     expect(not at["both against"], "nobody is for the organ there")
-    higher = contradiction_mask(p_a, p_b, 0.8)
+    halves = at["A sure, B exactly at one half"] and at["B sure, A exactly at one half"]
+    expect(halves, "a p of exactly 0.5 says background: at most 0.5 is <=, not <")
+    higher = _places(list(PAIRS), contradiction_mask(p_a, p_b, 0.8))
     expect(
-        _places(list(PAIRS), higher) == {name: name == "A sure, B against" for name in PAIRS},
+        higher == {name: want and max(a, b) >= 0.8 for name, (a, b, want) in PAIRS.items()},
         "right for 0.6, but not for a threshold of 0.8; is 0.6 written into the function?",
     )
 
@@ -138,6 +140,11 @@ def exercise_3(repaired_mask: Callable[..., Tensor]) -> None:
         "voxel 1 (.9 and .8) is marked, where both are sure; `&` and `|` both do that, "
         "exactly one is wanted",
     )
+    expect(
+        found != [False, False, False, True, True, False],
+        "the larger of the two probabilities is also high where a network is sure of the "
+        "background; take the organ's, [:, 1]",
+    )
     expect(found == want, f"expected {want} for the six voxels of section 1, found {found}")
     expect(
         marked(logits_a, logits_b, 0.8) == [False, True, False, False, False, False],
@@ -147,7 +154,9 @@ def exercise_3(repaired_mask: Callable[..., Tensor]) -> None:
 
 @exercise
 def exercise_4(share_mse: float, share_kl: float, choice: str) -> None:
-    """Share of the pull that comes from a wrong label, with MSE and KL."""
+    """Share of the pull that comes from a wrong label, with MSE and KL; two digits are enough."""
+    share_mse, share_kl = (number(share, "a share, one number") for share in (share_mse, share_kl))
+    right_mse, right_kl = 0.0384 / 0.9024, 0.98 / 2.78
     expect(0 <= share_mse <= 1 and 0 <= share_kl <= 1, "a share is a number from 0 to 1")
     loss_mse = 0.98**2 / (0.98**2 + 3 * 0.6**2)
     expect(
@@ -155,13 +164,18 @@ def exercise_4(share_mse: float, share_kl: float, choice: str) -> None:
         "that is the share of the loss; what moves a network is its gradient on the logit: pull",
     )
     expect(
-        not (_near(share_mse, 0.98 / 2.78) and _near(share_kl, 0.0384 / 0.9024)),
+        not (agrees(share_mse, right_kl, 2) and agrees(share_kl, right_mse, 2)),
         "the two shares are swapped",
     )
-    expect(_near(share_mse, 0.0384 / 0.9024), f"MSE pulls with 2 p (1 - p)^2; found {share_mse:g}")
-    expect(_near(share_kl, 0.98 / 2.78), f"KL pulls with 1 - p; found {share_kl:g}")
     expect(
-        choice != "kl",
+        agrees(share_mse, right_mse, 2),
+        f"MSE pulls with 2 p (1 - p)^2; found {share_mse:g} (two digits are enough)",
+    )
+    expect(
+        agrees(share_kl, right_kl, 2),
+        f"KL pulls with 1 - p; found {share_kl:g} (two digits are enough)",
+    )
+    expect(
+        word(choice, ("mse", "kl")) == "mse",
         "with KL the wrong label has a third of the whole pull; the question expects such slips",
     )
-    expect(choice == "mse", f'expected "mse" or "kl", found {choice!r}')

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..losses import cross_pseudo_loss
-from .core import exercise, expect
+from .core import exercise, expect, numbers, whole, word
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -32,9 +32,8 @@ def exercise_1(my_cross_pseudo_loss: Loss) -> None:
     """Eqs. 7-8."""
     a, b = _logits()
     found, want = my_cross_pseudo_loss(a, b), cross_pseudo_loss(a, b)
-    expect(
-        isinstance(found, Tensor) and found.ndim == 0, "expected one number, as a tensor: a mean"
-    )
+    scalar = isinstance(found, Tensor) and found.ndim == 0
+    expect(scalar, "expected one number, as a tensor: a mean")
 
     def is_(value: Tensor) -> bool:
         return bool(torch.isclose(found.detach(), value.detach()))
@@ -48,6 +47,10 @@ def exercise_1(my_cross_pseudo_loss: Loss) -> None:
         "that is one direction only; A learns from B, and B from A",
     )
     expect(not is_(want / 2), "that is the mean of both directions; eq. 8 adds them")
+    expect(
+        not is_(want * a[:, 0].numel()),
+        "that is the sum over the voxels; eq. 7 is their mean, the default reduction",
+    )
     expect(not is_(2 * want), "that is twice the loss: each direction counts once")
     expect(
         not is_(cross_pseudo_loss(a.softmax(1), b.softmax(1))),
@@ -91,11 +94,11 @@ def exercise_2(who_learns: Callable[[Loss, Tensor, Tensor], str]) -> None:
         try:
             found = who_learns(loss, *_logits())
         except RuntimeError as error:
-            found = f"the error {str(error).splitlines()[0]!r}"
+            expect(want != "none", f"{words}: {error}; look at loss.requires_grad first")
+            raise
+        found = word(found, ("both", "A", "B", "none"))
         if want == "none":
             hint = "look at loss.requires_grad first"
-        elif found not in ("both", "A", "B", "none"):
-            hint = "expected one of both, A, B, none"
         else:
             hint = "a gradient can be None, or 0 everywhere: both mean that nothing is learned"
         expect(found == want, f"{words}: expected {want!r}, found {found!r}; {hint}")
@@ -104,8 +107,7 @@ def exercise_2(who_learns: Callable[[Loss, Tensor, Tensor], str]) -> None:
 @exercise
 def exercise_3(predicted: Sequence[float]) -> None:
     """The loss of one voxel at three moments."""
-    expect(np.shape(predicted) == (3,), "expected a list of three numbers")
-    found = np.asarray(predicted, dtype=float)
+    found = np.array(numbers(predicted, "a list of three numbers", 3))
     want = np.array([-np.log(0.1 * 0.2), -np.log(0.9 * 0.8), -2 * np.log(0.99)])
 
     def near(values: np.ndarray, places: slice = slice(None)) -> bool:
@@ -136,8 +138,8 @@ def exercise_3(predicted: Sequence[float]) -> None:
 @exercise
 def exercise_4(better_seed: int, telling_curve: str) -> None:
     """Agreement against accuracy, from curves."""
-    curves = "disagreement", "CPS loss", "supervised loss"
-    expect(telling_curve in curves, f"the second answer is one of {', '.join(curves)}")
+    better_seed = whole(better_seed, "a seed as the first answer, 0 or 1")
+    telling_curve = word(telling_curve, ("disagreement", "CPS loss", "supervised loss"))
     expect(
         telling_curve == "supervised loss",
         f"the {telling_curve} compares the networks with each other: two that call everything "

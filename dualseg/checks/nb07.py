@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..losses.entropy import confident_mask
-from .core import exercise, expect
+from .core import exercise, expect, number, numbers, truths
 
 
 @exercise
@@ -44,6 +44,7 @@ def exercise_1(entropy_of: Callable[[np.ndarray], np.ndarray]) -> None:
 @exercise
 def exercise_2(tau_a: float, tau_b: float, kept: Sequence[bool]) -> None:
     """Two percentiles and the mask of eq. 10, by hand."""
+    tau_a, tau_b = number(tau_a, "a threshold tau_a"), number(tau_b, "a threshold tau_b")
     for name, tau, low, high in (("tau_a", tau_a, 0.6, 0.8), ("tau_b", tau_b, 0.3, 0.5)):
         expect(
             not np.isclose(tau, (low, high)).any(),
@@ -56,8 +57,7 @@ def exercise_2(tau_a: float, tau_b: float, kept: Sequence[bool]) -> None:
     expect(np.isclose(tau_a, 0.76), f"tau_a: 80 % of the way from 0.6 to 0.8, found {tau_a}")
     expect(not np.isclose(tau_b, 0.22), "tau_b: sort the values first")
     expect(np.isclose(tau_b, 0.46), f"tau_b: 80 % of the way from 0.3 to 0.5, found {tau_b}")
-    expect(np.size(kept) == 5, "expected five answers, True or False, one for each voxel")
-    found = [bool(k) for k in kept]
+    found = truths(kept, "five answers, one for each voxel", 5)
     expect(
         found != [True, True, True, True, False],
         'that is "and": ignored only where both are above. Eq. 10 ignores where either is',
@@ -80,31 +80,28 @@ def exercise_3(keep_voxels: Callable[[np.ndarray, np.ndarray, float], np.ndarray
     taus = np.percentile(a, 70), np.percentile(b, 70)
     want = (a <= taus[0]) & (b <= taus[1])
     found = np.asarray(keep_voxels(a.copy(), b.copy(), 70))
-    expect(
-        found.shape == a.shape and found.dtype == bool,
-        f"expected a boolean array of shape {a.shape}, found {found.dtype} {found.shape}",
-    )
+    right = found.shape == a.shape and found.dtype == bool
+    expect(right, f"expected a boolean array of shape {a.shape}, found {found.dtype} {found.shape}")
     sure_a = a <= taus[0]
-    again = sure_a & (b <= np.percentile(b[sure_a], 70))
-    expect(
-        not np.array_equal(found, again),
-        "B's percentile is still taken over the voxels that A kept, not over all",
-    )
     each = [np.percentile(e, 70, axis=(1, 2, 3), keepdims=True) for e in (a, b)]
-    expect(
-        not np.array_equal(found, (a <= each[0]) & (b <= each[1])),
-        "one threshold for each sample; the paper pools all samples of the batch",
-    )
     one = np.percentile(np.stack([a, b]), 70)
-    expect(
-        not np.array_equal(found, (a <= one) & (b <= one)),
-        "one threshold for both networks; each has its own in eq. 10",
-    )
-    expect(
-        not np.array_equal(found, (a <= taus[0]) | (b <= taus[1])),
-        'that is "and": a voxel is ignored if either entropy is high, so kept if both are low',
-    )
-    expect(not np.array_equal(found, ~want), "True is to mean kept, not ignored")
+    for wrong, hint in (
+        (
+            sure_a & (b <= np.percentile(b[sure_a], 70)),
+            "B's percentile is still taken over the voxels that A kept, not over all",
+        ),
+        (
+            (a <= each[0]) & (b <= each[1]),
+            "one threshold for each sample; the paper pools all samples of the batch",
+        ),
+        ((a <= one) & (b <= one), "one threshold for both networks; each has its own in eq. 10"),
+        (
+            sure_a | (b <= taus[1]),
+            'that is "and": a voxel is ignored if either entropy is high, so kept if both are low',
+        ),
+        (~want, "True is to mean kept, not ignored"),
+    ):
+        expect(not np.array_equal(found, wrong), hint)
     expect(
         np.array_equal(found, want),
         f"expected {want.sum()} of {want.size} voxels kept, found {found.sum()}",
@@ -128,6 +125,13 @@ def _batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     return a, b, label, torch.where(a > 0.8, 1 - label, label)
 
 
+def _ranks() -> tuple[torch.Tensor, torch.Tensor]:
+    """Ten entropies, k / 9, kept from gamma = 100 k / 9 on, and four object voxels among them."""
+    label = torch.zeros(1, 10, 1, 1, dtype=torch.long)
+    label[0, [2, 5, 7, 9]] = 1
+    return torch.arange(10.0).reshape(label.shape) / 9, label
+
+
 @exercise
 def exercise_4(half_of_object: Callable[..., tuple[int, float]]) -> None:
     """Smallest gamma that keeps half of the object voxels, and the share of errors it keeps."""
@@ -135,18 +139,13 @@ def exercise_4(half_of_object: Callable[..., tuple[int, float]]) -> None:
     counts = [(confident_mask(a, b, g) & (label == 1)).sum() for g in range(101)]
     enough = next(g for g in range(101) if 2 * counts[g] >= (label == 1).sum())
     everything = next(g for g in range(101) if 2 * confident_mask(a, b, g).sum() >= label.numel())
-    found = half_of_object(a, b, label, truth)
-    expect(np.size(found) == 2, "expected two numbers: gamma, and the share of wrong voxels kept")
-    value, share = found
+    what = "two numbers (gamma, the share of wrong voxels kept)"
+    value, share = numbers(half_of_object(a, b, label, truth), what, 2)
+    expect(value != everything, "half of *all* voxels are kept there; look at the object's")
+    expect(value != 100, "100 keeps everything; stop at the first gamma that keeps half")
     expect(
-        value != everything,
-        "half of *all* voxels are kept there; look at the object voxels of the pseudo-label",
+        value == enough, f"on the checker's batch the smallest gamma is {enough}, found {value:g}"
     )
-    expect(
-        value != 100,
-        "100 keeps everything; stop at the first gamma that keeps half of the object",
-    )
-    expect(value == enough, f"on the checker's batch the smallest gamma is {enough}, found {value}")
     chosen, wrong = confident_mask(a, b, enough), label != truth
     want = float((chosen & wrong).sum() / wrong.sum())
     expect(
@@ -156,7 +155,16 @@ def exercise_4(half_of_object: Callable[..., tuple[int, float]]) -> None:
     )
     expect(not np.isclose(share, 1 - want), "that is the share of wrong voxels that are ignored")
     expect(np.isclose(share, want), f"expected a share of {want:.3f}, found {share:.3f}")
-    nothing = half_of_object(a, b, label, label)
+    ranks, four = _ranks()
+    value, _ = numbers(half_of_object(ranks, ranks, four, 1 - four), what, 2)
+    expect(
+        value != 78,
+        "gamma = 56 keeps two of four object voxels, which is half of them: at least half is >=",
+    )
+    expect(
+        value == 56, f"with object voxels at ranks 2, 5, 7, 9 of 0 to 9 it is 56, found {value:g}"
+    )
+    nothing = numbers(half_of_object(a, b, label, label), what, 2)
     expect(
         np.isfinite(nothing).all() and nothing[1] == 0,
         "a pseudo-label without any error: the share of wrong voxels is to be 0, not NaN",

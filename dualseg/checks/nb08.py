@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .core import exercise, expect
+from .core import exercise, expect, number
 
 
 def _random_logits(*shape: int) -> tuple[Tensor, Tensor]:
@@ -68,6 +68,8 @@ def exercise_1(stable_kl: Callable[[Tensor, Tensor], Tensor]) -> None:
 @exercise
 def exercise_2(weight_of_voxel: float, loss_of_voxel: float) -> None:
     """Weight and loss for a perfectly sure teacher and a student of 0.2."""
+    weight_of_voxel = number(weight_of_voxel, "a weight, one number")
+    loss_of_voxel = number(loss_of_voxel, "a loss, one number")
     nats = math.log(5)
     expect(
         abs(weight_of_voxel - nats) > 0.02,
@@ -102,42 +104,49 @@ def exercise_3(une_of_a: Callable[[Tensor, Tensor], Tensor]) -> None:
     a, b = (logits.requires_grad_() for logits in _random_logits(2, 2, 3, 3, 3))
     found = une_of_a(a, b)
     expect(isinstance(found, Tensor) and found.ndim == 0, "expected one number, the mean")
+    expect(found.requires_grad, "no gradient at all: A is to learn, and only B is to be detached")
     grad_a, grad_b = torch.autograd.grad(found, (a, b), allow_unused=True)
     expect(
         grad_b is None or not grad_b.any(),
-        "a gradient reaches B, the teacher: somewhere B is still in the student's place, or not "
-        "detached",
+        "a gradient reaches B, the teacher: it is still in the student's place, or not detached",
     )
-    log_s, log_t = a.detach().log_softmax(1), b.detach().log_softmax(1)
+    log_s, log_t = a.log_softmax(1), b.detach().log_softmax(1)
     ahead, back = _kl(log_t, log_s), _kl(log_s, log_t)
     cross = {T: -((b.detach() / T).softmax(1) * log_s).sum(1) for T in (0.5, 1, 2)}
 
-    def near(value: Tensor) -> bool:
-        return bool(torch.isclose(found, value.mean()))
-
+    weight, temperature = (-ahead).exp(), "divide the teacher's logits by 0.5"
+    before_log = "the probability before the log is the teacher's"
+    for wrong, hint in (
+        ((-back).exp() * cross[0.5] + ahead, "the weight still takes KL(A || B); A is the student"),
+        (weight * cross[0.5], "the + D of eq. 14 is gone; without it the weight can be gamed"),
+        (weight * cross[1] + ahead, f"the target has lost its temperature: {temperature}"),
+        (weight * cross[2] + ahead, f"the target's temperature is upside down: {temperature}"),
+        ((-back).exp() * cross[0.5] + back, f"D is KL(student || teacher) here; {before_log}"),
+    ):
+        expect(not torch.isclose(found, wrong.mean()), hint)
+    want = (weight * cross[0.5] + ahead).mean()
     expect(
-        not near((-back).exp() * cross[0.5] + ahead),
-        "the weight still takes KL(A || B); both divergences need A in the student's place",
+        torch.isclose(found, want),
+        f"expected {want:.4f} on a random input, found {found.item():.4f}",
     )
-    expect(
-        not near((-ahead).exp() * cross[0.5]),
-        "the + D of eq. 14 is gone; without it the weight can be gamed",
-    )
-    expect(
-        not near((-ahead).exp() * cross[1] + ahead) and not near((-ahead).exp() * cross[2] + ahead),
-        "the target has lost its temperature: divide the teacher's logits by 0.5",
-    )
-    want = ((-ahead).exp() * cross[0.5] + ahead).mean()
-    expect(near(want), f"expected {want:.4f} on a random input, found {found.item():.4f}")
     expect(
         grad_a is not None and grad_a.any(),
         "the value is right, but A gets no gradient: only B is to be detached",
+    )
+    expect(
+        torch.allclose(grad_a, torch.autograd.grad(want, a)[0]),
+        "the value is right, but not the gradient: eq. 14 detaches neither the weight nor D, only "
+        "B, the teacher",
     )
 
 
 @exercise
 def exercise_4(turn_alone: float, turn_detached: float, turn_eq14: float) -> None:
     """Where students of a perfectly sure teacher begin to be pushed away."""
+    turn_alone, turn_detached, turn_eq14 = (
+        number(turn, "a probability, or 0, for each of the three")
+        for turn in (turn_alone, turn_detached, turn_eq14)
+    )
     expect(
         abs(turn_alone - math.exp(-2)) > 0.002,
         "first answer: the slope is smallest there; its sign changes earlier",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .core import exercise, expect
+from .core import exercise, expect, number, parts
 
 
 @exercise
@@ -17,12 +17,13 @@ def exercise_1(prototypes: Callable[[Tensor, Tensor, Tensor], tuple]) -> None:
     features = torch.tensor([[0.0, 3.0], [0.0, 5.0], [9.0, 9.0], [8.0, 4.0], [6.0, 0.0]])
     labels = torch.tensor([0, 0, 0, 1, 1])
     reliable = torch.tensor([True, True, False, True, False])
-    found = prototypes(features, labels, reliable)
-    expect(
-        isinstance(found, tuple | list) and len(found) == 2,
-        "expected two answers: the prototypes, and which of them exist",
-    )
+    what = "two answers (the prototypes, which of them exist)"
+    found = parts(prototypes(features, labels, reliable), what, 2)
     means, exists = (torch.as_tensor(part) for part in found)
+    expect(
+        (means.shape, exists.shape) != ((2,), (2, 2)),
+        "the order: first the prototypes, then which of them exist",
+    )
     expect(means.shape == (2, 2), f"expected prototypes of shape (2, 2), found {means.shape}")
     expect(
         not torch.allclose(means[0], torch.tensor([3.0, 17 / 3])),
@@ -39,7 +40,7 @@ def exercise_1(prototypes: Callable[[Tensor, Tensor, Tensor], tuple]) -> None:
     want = torch.tensor([[0.0, 4.0], [8.0, 4.0]])
     expect(torch.allclose(means, want), f"expected {want.tolist()}, found {means.tolist()}")
     expect(exists.tolist() == [True, True], "both classes have a reliable voxel here")
-    means, exists = prototypes(features, labels, reliable & (labels == 0))
+    means, exists = parts(prototypes(features, labels, reliable & (labels == 0)), what, 2)
     expect(
         bool(torch.as_tensor(means).isfinite().all()),
         "a class without reliable voxels gives NaN: the count that you divide by is 0",
@@ -60,7 +61,7 @@ def exercise_2(by_hand: float) -> None:
         10: "voxel 5 is uncertain, too: the networks do not agree about it",
         5 + math.sqrt(52): "voxel 5 is uncertain, so it is no part of the object's prototype",
     }
-    expect(not isinstance(by_hand, bool) and isinstance(by_hand, int | float), "expected a number")
+    by_hand = number(by_hand)
     for wrong, hint in hints.items():
         expect(not math.isclose(by_hand, wrong, rel_tol=1e-2), hint)
     expect(
@@ -70,17 +71,30 @@ def exercise_2(by_hand: float) -> None:
     )
 
 
+def _three_voxels() -> tuple[Tensor, Tensor, Tensor]:
+    """Features, labels and reliable mask of two background voxels and one of the object."""
+    features = torch.tensor([[0.0, 3.0], [0.0, 5.0], [8.0, 4.0]]).T.reshape(1, 2, 3, 1, 1)
+    labels = torch.tensor([0, 0, 1]).reshape(1, 3, 1, 1)
+    return features, labels, torch.ones_like(labels, dtype=torch.bool)
+
+
 @exercise
 def exercise_3(widening: Callable[..., float]) -> None:
     """The change of the prototypes' distance by one descent step, with each third term."""
-    features = torch.tensor([[0.0, 3.0], [0.0, 5.0], [8.0, 4.0]]).T.reshape(1, 2, 3, 1, 1)
-    labels = torch.tensor([0, 0, 1]).reshape(1, 3, 1, 1)
-    reliable = torch.ones(1, 3, 1, 1, dtype=torch.bool)
+    features, labels, reliable = _three_voxels()
     # Only reliable voxels: c_f moves by the step, c_b by half of it (two voxels share it).
-    found = {
-        sign: float(widening(sign, features.clone(), labels, reliable, step=0.1))
-        for sign in ("attract", "none", "repel")
-    }
+
+    def change(sign: str, step: float) -> float:
+        answer = widening(sign, features.clone(), labels, reliable, step=step)
+        return number(answer, "one number, the change of the distance")
+
+    found = {sign: change(sign, 0.1) for sign in ("attract", "none", "repel")}
+    expect(
+        not math.isnan(found["none"])
+        and not math.isclose(found["repel"], 0.15 / math.sqrt(1.5), rel_tol=1e-3),
+        "do not divide the gradient by its length (with third term 'none' it is 0, so NaN): the "
+        "features move by step times the gradient",
+    )
     expect(
         found["attract"] <= 0 or found["repel"] >= 0,
         "attract and repel are exchanged: descent subtracts the gradient, and 'apart' is plus",
@@ -100,6 +114,11 @@ def exercise_3(widening: Callable[..., float]) -> None:
             f"0.05 (two voxels share its gradient), so {want:+} is expected, found "
             f"{found[sign]:+.4g}",
         )
+    twice = change("repel", 0.2)
+    expect(
+        math.isclose(twice, 0.3, rel_tol=1e-3),
+        f"right for step 0.1, but for 0.2 it is +0.3, found {twice:+.4g}; is step used?",
+    )
 
 
 @exercise

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .core import exercise, expect
+from .core import exercise, expect, names, number
 
-TERMS = {
+TERMS = (
     "supervised_a",
     "supervised_b",
     "consistency_a",
@@ -21,7 +21,7 @@ TERMS = {
     "uncertainty_b",
     "contrast_a",
     "contrast_b",
-}
+)
 HEAD_OF_B = {"supervised_b", "consistency_b", "cross_pseudo", "entropy_filtered_b", "uncertainty_b"}
 
 
@@ -31,7 +31,7 @@ def exercise_1(learns: Callable[[nn.Module, Tensor], bool]) -> None:
     first, second = nn.Linear(2, 1), nn.Linear(2, 1)
     x = torch.tensor([[1.0, 2.0]])
     loss = (first(x) - second(x).detach()).pow(2).mean() + first(x).mean()
-    expect(learns(first, loss) is not False, "the loss is made of this network's output: True")
+    expect(learns(first, loss), "the loss is made of this network's output: True")
     expect(
         not learns(second, loss),
         "the second network's output is detached in this loss: it learns nothing from it",
@@ -50,7 +50,13 @@ def exercise_1(learns: Callable[[nn.Module, Tensor], bool]) -> None:
         not learns(first, zero),
         "here the gradient exists and is zero everywhere: nothing is learned, so False",
     )
-    partly = first.bias.sum() * 1.0
+    opposed = first.weight[0, 0] - first.weight[0, 1]
+    expect(
+        learns(first, opposed),
+        "the gradient of two weights is +1 and -1 here: their sum is 0, but each of them learns; "
+        "look for any number that is not 0",
+    )
+    partly = -first.bias.sum()
     expect(
         learns(first, partly),
         "one parameter with a gradient is enough; the other one is None here (allow_unused=True)",
@@ -58,25 +64,19 @@ def exercise_1(learns: Callable[[nn.Module, Tensor], bool]) -> None:
 
 
 @exercise
-def exercise_2(names: set[str]) -> None:
+def exercise_2(into_head_of_b: set[str]) -> None:
     """Terms with a gradient in B's head."""
+    named = names(into_head_of_b, TERMS)
     expect(
-        isinstance(names, set | frozenset | list | tuple),
-        'expected a set of names like {"supervised_a"}',
-    )
-    names = set(names)
-    strange = sorted(names - TERMS)
-    expect(not strange, f"{strange[:1]} is no term; the names are those printed in section 1")
-    expect(
-        not any(name.endswith("_a") for name in names),
+        not any(name.endswith("_a") for name in named),
         "a term of A reaches B as teacher only, and a teacher gets no gradient",
     )
     expect(
-        "contrast_b" not in names,
+        "contrast_b" not in named,
         "the contrast compares features, which are taken before the head",
     )
-    expect("cross_pseudo" in names, "one term teaches both networks; its name has no _b")
-    missing = HEAD_OF_B - names
+    expect("cross_pseudo" in named, "one term teaches both networks; its name has no _b")
+    missing = HEAD_OF_B - named
     expect(not missing, f"{len(missing)} more: every loss of B that is computed from its logits")
 
 
@@ -112,9 +112,9 @@ def exercise_3(cross_pseudo: Callable[[Tensor, Tensor], Tensor]) -> None:
 @exercise
 def exercise_4(half_weight_at: float) -> None:
     """Where the ramp-up of `improved` reaches one half."""
+    half_weight_at = number(half_weight_at, "t, a number between 0 and 1")
     expect(
-        isinstance(half_weight_at, int | float) and 0 <= half_weight_at <= 1,
-        "expected t, a number between 0 and 1",
+        0 <= half_weight_at <= 1, f"expected t, a number between 0 and 1, found {half_weight_at:g}"
     )
     expect(
         abs(half_weight_at - 0.5) > 0.01,
@@ -124,5 +124,5 @@ def exercise_4(half_weight_at: float) -> None:
         abs(half_weight_at - 0.3723) > 0.006,
         "that is 1 - t; how far is the training then?",
     )
-    weight = torch.tensor(-5 * (1 - float(half_weight_at)) ** 2).exp().item()
+    weight = torch.tensor(-5 * (1 - half_weight_at) ** 2).exp().item()
     expect(abs(half_weight_at - 0.6277) < 0.006, f"at this t the weight is {weight:.2f}, not 0.5")

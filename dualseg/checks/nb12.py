@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .core import exercise, expect
+from .core import exercise, expect, number, numbers, parts
 
 
 @exercise
@@ -21,26 +21,31 @@ def exercise_1(effects_of: Callable[[str, dict[frozenset, float]], list[float]])
         frozenset("abc"): 59.0,
         frozenset("ad"): 80.0,
     }
-    found = sorted(effects_of("a", dict(dice)))
+    found = sorted(numbers(effects_of("a", dict(dice)), "a list of effects"))
     expect(
         len(found) != 4,
         "the row {a, d} has no partner {d}: there is no effect to be read from it",
     )
     expect(len(found) > 1, "there are several contexts: nothing, {b} and {b, c}")
     expect(
+        len(found) == 3,
+        "three contexts have both rows (nothing, {b} and {b, c}), so 3 effects are expected, found "
+        f"{len(found)}",
+    )
+    expect(
         not np.allclose(found, [-5, -2, 1]),
         "the sign: the row with the component minus the row without it",
     )
     expect(np.allclose(found, [-1, 2, 5]), f"expected -1, 2 and 5 in any order, found {found}")
-    expect(list(effects_of("e", dict(dice))) == [], "no row has e, so it has no effect: []")
+    none = parts(effects_of("e", dict(dice)), "a list of effects")
+    expect(none == [], "no row has e, so it has no effect: []")
 
 
 @exercise
 def exercise_2(together: Callable[[float, float, float, float], tuple[float, float]]) -> None:
     """Score of two components if their effects added up, and their interaction."""
     found = together(70.0, 74.0, 73.0, 71.0)
-    expect(np.size(found) == 2, "expected two numbers: the added-up score and the interaction")
-    added, interaction = found
+    added, interaction = numbers(found, "two numbers (the added-up score, the interaction)", 2)
     expect(added != 147, "a + b counts the score of none twice: subtract it once")
     expect(added != 7, "7 is what both effects give together; add it to the score of none")
     expect(np.isclose(added, 77), f"70 + 4 + 3 is expected, found {added:g}")
@@ -58,8 +63,11 @@ def exercise_2(together: Callable[[float, float, float, float], tuple[float, flo
 @exercise
 def exercise_3(luck_of_the_best: Callable[[int, float, int], float]) -> None:
     """Dice points by which the best of k equally good candidates lies above their true value."""
-    two, nine = luck_of_the_best(2, 1.0, 1), luck_of_the_best(9, 1.0, 1)
-    expect(np.ndim(nine) == 0, "expected one number of Dice points")
+
+    def luck(k: int, sigma: float, seeds: int) -> float:
+        return number(luck_of_the_best(k, sigma, seeds), "one number of Dice points")
+
+    two, nine = luck(2, 1.0, 1), luck(9, 1.0, 1)
     expect(
         not np.isclose(two, 1 / np.sqrt(2), rtol=0.02),
         "0.71 is the lead over the mean of the two themselves, in units of their own scatter; "
@@ -72,12 +80,12 @@ def exercise_3(luck_of_the_best: Callable[[int, float, int], float]) -> None:
     expect(
         np.isclose(nine, 1.485, rtol=0.02), f"for nine it is 1.49, found {nine:.2f}; more draws?"
     )
-    expect(abs(luck_of_the_best(1, 1.0, 1)) < 0.02, "the best of one is that one: 0 on average")
+    expect(abs(luck(1, 1.0, 1)) < 0.02, "the best of one is that one: 0 on average")
     expect(
-        np.isclose(luck_of_the_best(9, 3.0, 1), 4.455, rtol=0.02),
+        np.isclose(luck(9, 3.0, 1), 4.455, rtol=0.02),
         "three times the sigma is three times the luck",
     )
-    four = luck_of_the_best(9, 1.0, 4)
+    four = luck(9, 1.0, 4)
     expect(not np.isclose(four, nine, rtol=0.02), "a mean of four seeds scatters less than one")
     expect(
         not np.isclose(four, nine / 4, rtol=0.02),
@@ -89,7 +97,7 @@ def exercise_3(luck_of_the_best: Callable[[int, float, int], float]) -> None:
 @exercise
 def exercise_4(hours: float) -> None:
     """Hours of all combinations of five components, three seeds, 8 minutes, two at a time."""
-    expect(np.ndim(hours) == 0, "expected one number of hours")
+    hours = number(hours, "one number of hours")
     expect(not np.isclose(hours, 384), "384 are minutes")
     expect(not np.isclose(hours, 12.8), "two trainings go on at a time: half of that")
     expect(

@@ -48,6 +48,8 @@ WRONG = {
         ((one_axis,), "gets the index"),
         ((lambda index, shape: index,), "nothing is flipped"),
         ((lambda index, shape: index[0],), "three numbers"),
+        ((lambda index, shape: (*index, 0),), "3 in all, found 4"),
+        ((lambda index, shape: shape - index,), "your function stopped with TypeError"),
     ],
     "exercise_2": [
         ((one_way,), "the other way round"),

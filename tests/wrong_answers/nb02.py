@@ -14,12 +14,19 @@ def of_both(function):
     return lambda p, t: function(directed(p, t), directed(t, p))
 
 
+def counted_twice(first, second):
+    both = ~np.isnan(first) & ~np.isnan(second)
+    left_out = np.isnan(first).sum() + np.isnan(second).sum()
+    return first[both].mean(), second[both].mean(), left_out
+
+
 WRONG = {
     "exercise_1": [
         ((lambda dice: (dice / 100) / (2 - dice / 100),), "in percent"),
         ((lambda dice: dice / (2 - dice),), "divide it by 100 first"),
         ((lambda dice: 100 * 2 * dice / (100 + dice),), "the other direction"),
         ((lambda dice: dice / 2,), "belongs to Jaccard 50 %"),
+        ((lambda dice: f"{dice / 2} %",), "expected one number, found"),
         ((lambda dice: dice * 0.75,), "right for 66.67 %, but"),
     ],
     "exercise_2": [
@@ -36,6 +43,9 @@ WRONG = {
     "exercise_3": [
         ((15,), "whole voxel"),
         ((7.5,), "whole number"),
+        (("8",), "expected a whole number of voxels, like 5, found '8'"),
+        ((True,), "whole number"),
+        ((0,), "at least 1 voxel"),
         ((7,), "too small"),
         ((4,), "did you take 90 %"),
         ((9,), "not the smallest"),
@@ -57,7 +67,7 @@ WRONG = {
         ),
         (
             (lambda a, b: (a[~np.isnan(b)].mean(), b[~np.isnan(b)].mean(), 0),),
-            "2 cases have no distance",
+            "3 cases have no distance",
         ),
         (
             (
@@ -69,6 +79,7 @@ WRONG = {
             ),
             "with the methods swapped",
         ),
-        ((lambda a, b: (np.nanmean(a), np.nanmean(b)),), "three numbers"),
+        ((lambda a, b: (np.nanmean(a), np.nanmean(b)),), "3 in all, found 2"),
+        ((counted_twice,), "do not count it twice"),
     ],
 }

@@ -58,6 +58,7 @@ WRONG = {
         (wrongly(stem=False), "stem is missing"),
         ((lambda f: parameters(16),), "where f belongs"),
         ((lambda f: 5,), "are expected, found 5"),
+        ((lambda f: [5],), "a whole number of parameters"),
     ],
     "exercise_2": [
         ((unreversed,), "last"),
@@ -67,6 +68,7 @@ WRONG = {
     ],
     "exercise_3": [
         (layers(first_only=False), "the first one"),
+        ((lambda c, d, convolutions: nn.ReLU(),), "a list of layers"),
         (layers(padding=0), "padding=1"),
         (layers(norm=False), "no batch norm"),
         (layers(relu=False), "no ReLU"),

@@ -13,20 +13,28 @@ def gains(first, second):
     return second.mean(0) - first.mean(0)
 
 
+def by_seeds(first, second):
+    return gains(first, second).mean(), gains(first, second).std(ddof=1) / np.sqrt(len(second))
+
+
 WRONG = {
     "exercise_1": [
         ((10,), "that is the sum"),
         ((12,), "plus one"),
         ((18,), "round up"),
         ((1584,), "size - patch"),
-        ((24,), "along x there are 3"),
-        ((36.0,), "whole number"),
+        ((24,), "one axis has 2 windows"),
+        ((27,), "along y you have 3"),
+        ((48,), "along z you have 4"),
+        ((30,), "along x there are 3"),
+        ((36.5,), "whole number"),
     ],
     "exercise_2": [
         ((unpaired,), "that is unpaired"),
         ((lambda a, b: (gains(b, a).mean(), 1.0),), "the sign"),
         ((lambda a, b: (gains(a, b).mean(), gains(a, b).std(ddof=1)),), "divide it by the root"),
         ((lambda a, b: (gains(a, b).mean(), gains(a, b).std() / 2),), "ddof=1"),
+        ((by_seeds,), "a number of seeds"),
         ((lambda a, b: (b[0] - a[0]).mean(),), "two numbers"),
         ((lambda a, b: ((b[0] - a[0]).mean(), 1.0),), "expected a mean gain"),
     ],
@@ -40,6 +48,6 @@ WRONG = {
         ((3,), "two times in three"),
         ((2,), "next to nothing"),
         ((5,), "a smaller number"),
-        ((4.0,), "whole number"),
+        ((4.5,), "whole number"),
     ],
 }

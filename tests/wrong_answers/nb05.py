@@ -38,6 +38,14 @@ def softmax(logits):
     return logits.softmax(1)
 
 
+def below_half(p_a, p_b, threshold):
+    return ((p_a >= threshold) & (p_b < 0.5)) | ((p_b >= threshold) & (p_a < 0.5))
+
+
+def of_any_class(logits):
+    return logits.softmax(1).max(1, keepdim=True)[0].expand_as(logits)
+
+
 WRONG = {
     "exercise_1": [
         ((3, 0.217, 0.037), "exactly one"),
@@ -48,6 +56,7 @@ WRONG = {
         ((2, 0.55, 0.1), "square the distances"),
         ((2, 0.01, 0.305), "swap them"),
         ((2, 0.305, 0.1), "A is right; B"),
+        ((2, "0.305", 0.01), "a loss, one number, found '0.305'"),
     ],
     "exercise_2": [
         ((plain,), "still the mask of the paper"),
@@ -55,6 +64,7 @@ WRONG = {
         ((other_side,), "only B can be"),
         ((both_sure,), "need not be sure"),
         ((strict,), "use >="),
+        ((below_half,), "at most 0.5 is <="),
         ((unsure,), "did you use the threshold"),
         ((fixed,), "not for a threshold of 0.8"),
         ((lambda a, b, t: (a >= t) | (b >= t),), "nobody contradicts"),
@@ -89,6 +99,10 @@ WRONG = {
             (lambda a, b, threshold=0.6: votes(a, softmax) ^ votes(b, softmax),),
             "threshold is not used",
         ),
+        (
+            (lambda a, b, threshold=0.6: votes(a, of_any_class) ^ votes(b, of_any_class),),
+            "the larger of the two",
+        ),
     ],
     "exercise_4": [
         ((0.471, 0.587, "mse"), "share of the loss"),
@@ -96,6 +110,9 @@ WRONG = {
         ((0.0426, 0.3525, "kl"), "a third of the whole pull"),
         ((4.26, 35.3, "mse"), "from 0 to 1"),
         ((0.25, 0.25, "mse"), "MSE pulls with"),
-        ((0.0426, 0.3525, "MSE"), 'expected "mse"'),
+        ((0.05, 0.35, "mse"), "two digits are enough"),
+        ((0.04, 0.36, "mse"), "two digits are enough"),
+        ((0.0426, 0.3525, "Dice"), "expected one of mse, kl, found 'Dice'"),
+        (([0.04], 0.35, "mse"), "a share, one number"),
     ],
 }

@@ -47,6 +47,12 @@ def named(grads):
 
 RIGHT = np.array([-np.log(0.02), -np.log(0.72), -2 * np.log(0.99)])
 
+
+def summed(a, b):
+    pairs = (a, b.argmax(1)), (b, a.argmax(1))
+    return sum(F.cross_entropy(*pair, reduction="sum") for pair in pairs)
+
+
 WRONG = {
     "exercise_1": [
         ((lambda a, b: one_way(a, a) + one_way(b, b),), "its own label"),
@@ -62,13 +68,16 @@ WRONG = {
         ((lambda a, b: both(a.detach(), b.detach()),), "nobody would learn"),
         ((no_gradient_into_a,), "network A gets no gradient"),
         ((lambda a, b: F.cross_entropy(a, b.argmax(1), reduction="none"),), "a mean"),
+        ((summed,), "the sum over the voxels"),
+        ((lambda a, b: both(a, b.int()),), "your function stopped with"),
         ((for_two_classes,), "not for three"),
     ],
     "exercise_2": [
         ((by_requires_grad,), "0 everywhere"),
         ((without_asking_first,), "requires_grad first"),
         ((none_is_all,), "0 everywhere"),
-        ((lambda loss, a, b: True,), "one of both, A, B, none"),
+        ((lambda loss, a, b: True,), "one of both, A, B, none, found True"),
+        ((lambda loss, a, b: "C",), "one of both, A, B, none, found 'C'"),
     ],
     "exercise_3": [
         (([0.33, 0.33, 0.02],), "the label of the other"),
@@ -78,11 +87,14 @@ WRONG = {
         (([3.91, 0.33, 9.21],), "the truth plays no part"),
         (([3.91, 0.5, 0.02],), "moment 2"),
         ((3.91,), "three numbers"),
+        (([3.91, 0.33],), "3 in all, found 2"),
+        ((["3.91", 0.33, 0.02],), "each a number, found '3.91'"),
     ],
     "exercise_4": [
         ((0, "disagreement"), "compares the networks with each other"),
         ((1, "CPS loss"), "which curve has seen a true label"),
         ((0, "supervised loss"), "agree on background"),
         ((1, "Dice"), "one of disagreement"),
+        (("one", "supervised loss"), "a seed as the first answer"),
     ],
 }

@@ -55,6 +55,14 @@ def let_in(kept, is_object, wrong):
     return (kept & wrong).sum() / wrong.sum()
 
 
+def more_than_half(kept, is_object):
+    return 2 * (kept & is_object).sum() > is_object.sum()
+
+
+def let_in_if_any(kept, is_object, wrong):
+    return (kept & wrong).sum() / wrong.sum().clamp_min(1)
+
+
 WRONG = {
     "exercise_1": [
         ((lambda p: -(p * np.log2(p)).sum(0),), "NaN for a probability of 0"),
@@ -70,7 +78,10 @@ WRONG = {
         ((0.76, 0.46, [True, True, True, True, False]), 'that is "and"'),
         ((0.76, 0.46, [False, True, False, True, True]), "the ignored ones"),
         ((0.76, 0.46, [True, True, True, False, False]), "A alone"),
-        ((0.76, 0.46, [0, 2]), "five answers"),
+        ((0.76, 0.46, [0, 2]), "5 in all, found 2"),
+        ((0.76, 0.46, "TFTFF"), "five answers, one for each voxel, found"),
+        ((0.76, 0.46, ["yes", "no", "yes", "no", "no"]), "each True or False, found 'yes'"),
+        (("0.76", 0.46, [True] * 5), "a threshold tau_a, found '0.76'"),
     ],
     "exercise_3": [
         ((pooled_wrongly,), "over the voxels that A kept"),
@@ -87,6 +98,7 @@ WRONG = {
         ((half(enough, lambda kept, o, w: w[kept].float().mean()),), "among the kept"),
         ((half(enough, lambda kept, o, w: 1 - let_in(kept, o, w)),), "that are ignored"),
         ((half(enough, let_in),), "without any error"),
+        ((half(more_than_half, let_in_if_any),), "at least half is >="),
         ((lambda a, b, label, truth: 95,), "two numbers"),
     ],
 }

@@ -22,6 +22,18 @@ def clamped(student, teacher):
     return (t * (t / s).log()).sum(1)
 
 
+def weight_detached(a, b):
+    target, divergence = (b.detach() / 0.5).softmax(1), kl_divergence(a, b)
+    cross = -(target * a.log_softmax(1)).sum(1)
+    return (torch.exp(-divergence).detach() * cross + divergence).mean()
+
+
+def of_the_student(a, b):
+    target, divergence = (b.detach() / 0.5).softmax(1), stable(a, b.detach()).sum(1)
+    cross = -(target * a.log_softmax(1)).sum(1)
+    return (torch.exp(-divergence) * cross + divergence).mean()
+
+
 def une(a, b, weight_of=(0, 1), plus_of=(0, 1), temperature=0.5, plus=1.0, detach=True):
     pair = (a, b)
     target = ((b.detach() if detach else b) / temperature).softmax(1)
@@ -46,6 +58,7 @@ WRONG = {
         ((math.log(5), 2.0), "that is D itself"),
         ((0.8, 2.0), "how far the student is away"),
         ((5.0, 2.0), "at most 1"),
+        (("0.2", 2.0), "a weight, one number"),
         ((0.58, 2.0), "what undoes a log"),
         ((0.2, 0.322), "lacks the \\+ D"),
         ((0.2, 3.22), "multiplied by it"),
@@ -59,6 +72,9 @@ WRONG = {
         ((lambda a, b: une(a, b, plus=0),), "the \\+ D of eq. 14 is gone"),
         ((lambda a, b: une(a, b, temperature=1),), "lost its temperature"),
         ((lambda a, b: une(a.detach(), b) + 0 * a.sum(),), "A gets no gradient"),
+        ((weight_detached,), "not the gradient"),
+        ((of_the_student,), "D is KL\\(student"),
+        ((lambda a, b: une(a.detach(), b.detach()),), "no gradient at all"),
         ((lambda a, b: une(a, b) * 2,), "expected .* on a random input"),
     ],
     "exercise_4": [

@@ -24,11 +24,20 @@ def detached(a, b):
     return F.nll_loss(soft_a.log(), soft_b.argmax(1)) + F.nll_loss(soft_b.log(), soft_a.argmax(1))
 
 
+def by_the_sum(network, loss):
+    if not loss.requires_grad:
+        return False
+    parameters = list(network.parameters())
+    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return any(g is not None and bool(g.sum() != 0) for g in found)
+
+
 WRONG = {
     "exercise_1": [
         ((lambda network, loss: loss.requires_grad,), "detached in this loss"),
         ((without_a_look_at_the_graph,), "requires_grad"),
         ((existing_is_enough,), "zero everywhere"),
+        ((by_the_sum,), "their sum is 0"),
         ((lambda network, loss: False,), "this network's output"),
     ],
     "exercise_2": [
@@ -36,7 +45,8 @@ WRONG = {
         (({"supervised_b", "cross_pseudo", "contrast_b"},), "before the head"),
         (({"supervised_b", "consistency_b"},), "teaches both networks"),
         (({"supervised_b", "cross_pseudo"},), "more: every loss of B"),
-        (({"supervised"},), "is no term"),
+        (({"supervised"},), "expected one of supervised_a, .* found 'supervised'"),
+        (("cross_pseudo",), "a set of names"),
     ],
     "exercise_3": [
         ((detached,), "still detached"),
@@ -64,5 +74,6 @@ WRONG = {
         ((0.3723,), "that is 1 - t"),
         ((0.9,), "the weight is 0.95"),
         ((50,), "between 0 and 1"),
+        (("0.63",), "t, a number between 0 and 1, found '0.63'"),
     ],
 }

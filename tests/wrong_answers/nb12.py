@@ -16,11 +16,19 @@ def best(k, own=False):
     return draws.max(1).mean()
 
 
+def without_a_look(component, dice):
+    return [dice[s] - dice[s - {component}] for s in dice if component in s]
+
+
 WRONG = {
     "exercise_1": [
         ((lambda c, dice: effects(c, dice, missing=0.0),), "no partner"),
         ((lambda c, dice: effects(c, dice)[:1],), "several contexts"),
         ((lambda c, dice: effects(c, dice, sign=-1),), "the sign"),
+        ((lambda c, dice: [-1.0, 2.0, 5.0, 0, 0, 0, 0],), "3 effects are expected, found 7"),
+        ((lambda c, dice: [1.0] * 12,), "3 effects are expected, found 12"),
+        ((lambda c, dice: 2.0,), "a list of effects"),
+        ((without_a_look,), "Exercise 1: your function stopped with KeyError: frozenset.*dice"),
         ((lambda c, dice: [1.0, 2.0, 3.0],), "-1, 2 and 5"),
         ((lambda c, dice: effects("a", dice),), "no row has e"),
     ],
@@ -41,9 +49,11 @@ WRONG = {
         ((lambda k, sigma, seeds: best(k) * sigma,), "scatters less than one"),
         ((lambda k, sigma, seeds: best(k) * sigma / seeds,), "not a quarter"),
         ((lambda k, sigma, seeds: best(k) * sigma / seeds**0.25,), "with four seeds 0.74"),
+        ((lambda k, sigma, seeds: [best(k)],), "one number of Dice points"),
     ],
     "exercise_4": [
         ((384,), "minutes"),
+        (("6.4",), "one number of hours, found '6.4'"),
         ((12.8,), "half of that"),
         ((1.2,), "2 to the 5"),
         ((5.0,), "not 25"),
