@@ -17,16 +17,12 @@ import requests
 from tqdm import tqdm
 
 from .alignment import draw_sheet
-from .cases import read_h5
+from .cases import checked_case
+from .data.known import DATASETS, published_lists
+from .data.spec import DatasetSpec, noted_spec
 from .errors import DualsegError, require_one_of
 from .prepared import MANIFEST, case_record, write_manifest
-from .specs import SPECS, noted
-from .splits import published_lists
 
-SOURCES = {
-    "la": "https://raw.githubusercontent.com/yulequan/UA-MT/master/data/2018LA_Seg_Training Set",
-}
-"""Where the files of a data set lie: SOURCE/<case>/mri_norm2.h5."""
 WORKERS = 4
 pooch.get_logger().setLevel("WARNING")  # one progress bar says it all
 
@@ -53,10 +49,12 @@ def fetch(
     file that is missing at the source, arrived damaged, or stands in `root` with other content
     (which is never overwritten).
     """
-    require_one_of("dataset", name, SOURCES)
+    downloads = {known: spec.download for known, spec in DATASETS.items() if spec.download}
+    require_one_of("dataset", name, downloads)
+    file = downloads[name].file
     expected = checksums(name) if expected is None else expected
-    source = (source or SOURCES[name]).rstrip("/")
-    paths = {case: Path(root) / case / "mri_norm2.h5" for case in expected}
+    source = (source or downloads[name].source).rstrip("/")
+    paths = {case: Path(root) / file.format(case=case) for case in expected}
     problems, wanted = [], []
     for case, path in tqdm(paths.items(), desc=f"looking for {name}", unit="file", leave=False):
         if not path.exists():
@@ -70,7 +68,11 @@ def fetch(
     with ThreadPoolExecutor(WORKERS) as pool:
         jobs = [
             pool.submit(
-                _fetch_file, f"{source}/{case}/mri_norm2.h5", arriving, paths[case], expected[case]
+                _fetch_file,
+                f"{source}/{file.format(case=case)}",
+                arriving / f"{case}.part",
+                paths[case],
+                expected[case],
             )
             for case in wanted
         ]
@@ -88,34 +90,35 @@ def fetch(
             f"the same command tries again:\n- {listed}"
         )
     if wanted or not (Path(root) / MANIFEST).is_file():
-        _describe(name, Path(root), paths)
+        _describe(DATASETS[name], Path(root), paths)
     return [paths[case] for case in wanted]
 
 
-def _describe(name: str, root: Path, paths: Mapping[str, Path]) -> None:
+def _describe(spec: DatasetSpec, root: Path, paths: Mapping[str, Path]) -> None:
     """Write manifest, lists and alignment sheet."""
-    spec = SPECS[name]
-    records = {}
-    for case, path in tqdm(paths.items(), desc=f"describing {name}", unit="case"):
-        image, label = read_h5(path, labeled=True)
-        record = case_record(path.relative_to(root).as_posix(), image, label, spec.spacing)
-        records[case] = record | {"orientation": spec.orientation}
-    train, test = ([case for case in ids if case in paths] for ids in published_lists(name))
-    manifest = {"dataset": name, **noted(spec), "labeled": min(spec.labeled, len(train))}
+    source, records = spec.published_files(root), {}
+    for case_id, path in tqdm(paths.items(), desc=f"describing {spec.name}", unit="case"):
+        arrays = source.read(case_id)
+        case = checked_case(case_id, *arrays, str(path), len(spec.classes), spec.channels)
+        file = path.relative_to(root).as_posix()
+        record = case_record(file, case.image, case.label, spec.spacing)
+        records[case_id] = record | {"orientation": spec.orientation}
+    train, test = ([case for case in ids if case in paths] for ids in published_lists(spec.name))
+    manifest = {"dataset": spec.name, **noted_spec(spec), "labeled": min(spec.labeled, len(train))}
     manifest["cases"] = records
     write_manifest(root, manifest, train, test)
     draw_sheet(root, manifest)
 
 
 def _fetch_file(url: str, arriving: Path, path: Path, sha256: str) -> str | None:
-    """Fetch one file by way of the folder `arriving`; returns what went wrong, or None."""
+    """Fetch one file by way of the file `arriving`; returns what went wrong, or None."""
     address = quote(url, safe=":/")
     try:
         arrived = pooch.retrieve(
             address,
             known_hash=f"sha256:{sha256}",
-            fname=f"{path.parent.name}.h5",
-            path=arriving,
+            fname=arriving.name,
+            path=arriving.parent,
             downloader=pooch.HTTPDownloader(timeout=60),
         )
         path.parent.mkdir(parents=True, exist_ok=True)

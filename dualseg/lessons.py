@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .config import Experiment
+from .data.known import DATASETS
+from .data.spec import PROFILES
 from .datasets import Dataset, open_dataset
 from .errors import DualsegError, require, require_one_of
-from .specs import PROFILES, SPECS
 from .train_config import TrainConfig
 
 T = TypeVar("T")
@@ -52,9 +53,10 @@ def notebook_settings(
     """
     require_one_of("profile", profile, PROFILES)
     require(type(seed) is int and seed >= 0, "seed", "a whole number of at least 0", seed)
-    if dataset == "phantom":
-        require(not data_dir, "data_dir", "nothing, since the phantom is made here", data_dir)
-    elif dataset in SPECS and not data_dir:
+    named = DATASETS.get(dataset)
+    if named and named.generated:
+        require(not data_dir, "data_dir", f"nothing, since the {dataset} is made here", data_dir)
+    elif named and not data_dir:
         raise DualsegError(
             f"data_dir: the data set {dataset!r} needs the folder with its files, found none; "
             "set the parameter data_dir (`dualseg data list` says where the files come from)."
@@ -83,7 +85,7 @@ def project_folder() -> Path:
 
 def _folder(dataset: str) -> str | None:
     """The folder, where a prepared one was given in place of a name."""
-    return None if dataset in SPECS else dataset
+    return None if dataset in DATASETS else dataset
 
 
 def _print(settings: NotebookSettings, others: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 
 from dualseg.cli import main
 from dualseg.config import Experiment
+from dualseg.data.known import prepare
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
 from dualseg.files import read_json
@@ -29,7 +30,6 @@ from dualseg.offline import work
 from dualseg.offline.pack import pack, plan_runs
 from dualseg.offline.parcel import Parcel
 from dualseg.offline.results import collect, export, round_weights
-from dualseg.prepare import prepare
 from dualseg.runs import Run
 from dualseg.signals import stop_noted
 from dualseg.train import fit

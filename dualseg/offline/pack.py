@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from ..data.case_sources import CaseFiles
+from ..data.known import dataset_spec
 from ..datasets import Dataset, open_dataset
 from ..errors import DualsegError, require, require_one_of
 from ..files import write_atomically, write_json
@@ -69,7 +71,7 @@ def pack(members: Sequence[Member], out: Path, part_mb: float | None = None) -> 
     if out.exists():
         raise DualsegError(f"{out}: expected no such folder, found one; choose another --out.")
     first = members[0].experiment
-    if first.dataset == "phantom" or first.root is not None:
+    if dataset_spec(first.dataset).generated or first.root is not None:
         dataset = open_dataset(first.dataset, first.root, first.train.resolution)
         for experiment in (member.experiment for member in members):
             dataset.split(experiment.labeled, experiment.validation)
@@ -102,17 +104,18 @@ def _code_files() -> Iterator[tuple[str, Path]]:
 
 
 def _data_files(dataset: Dataset) -> Iterator[tuple[str, Path]]:
-    if dataset.root is None:  # the phantom is drawn where it is needed
+    if not isinstance(dataset.source, CaseFiles):  # they are drawn where they are needed
         return
-    cases = [dataset.source_path(case_id) for case_id in dataset.train + dataset.test]
-    about = [dataset.root / name for name in (MANIFEST, "train.list", "test.list")]
+    root = dataset.source.root
+    cases = [dataset.source.path(case_id) for case_id in dataset.train + dataset.test]
+    about = [root / name for name in (MANIFEST, "train.list", "test.list")]
     for path in [path for path in about if path.is_file()] + cases:
         if not path.is_file():
             raise DualsegError(
                 f"{path}: expected this file of the data set, found none; look with `dualseg data "
                 "check`."
             )
-        yield path.relative_to(dataset.root).as_posix(), path
+        yield path.relative_to(root).as_posix(), path
 
 
 def _parts(files: dict[str, Path], part_mb: float | None) -> list[dict[str, Path]]:

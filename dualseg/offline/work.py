@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from ..config import Experiment
+from ..data.known import dataset_spec
 from ..datasets import Dataset, open_dataset
 from ..environment import describe_device, pick_device, version_row
 from ..errors import DualsegError, require
@@ -204,12 +205,12 @@ def _do(parcel: Parcel, name: str, root: Path | None, part_mb: float) -> None:
 
 def _dataset(experiment: Experiment) -> Dataset:
     """The data of a run; raises DualsegError if they are not here, or too few."""
-    if experiment.dataset == "phantom" and find_spec("scipy") is None:
+    if dataset_spec(experiment.dataset).generated and find_spec("scipy") is None:
         raise DualsegError(
             "dataset: the phantom is drawn with SciPy, found none on this machine; install it, or "
             "pack other data."
         )
-    if experiment.root is None and experiment.dataset != "phantom":
+    if experiment.root is None and not dataset_spec(experiment.dataset).generated:
         raise DualsegError(
             f"--data: expected the folder with the files of {experiment.dataset!r}, which are not "
             "in this parcel, found none; give --data DIR."
