@@ -214,7 +214,8 @@ def _opened(
         return spec.generated, published_lists(spec.name)
     root = _existing_root(given_root, spec)
     if spec.published_files and not is_prepared(root):
-        lists = read_lists(root) if has_lists(root) else published_lists(spec.name)
+        own = has_lists(root) or not spec.lists
+        lists = read_lists(root) if own else published_lists(spec.name)
         return spec.published_files(root), lists
     records = read_manifest(root)["cases"]
     lists = read_lists(root)

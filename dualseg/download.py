@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from .alignment import draw_sheet
 from .cases import checked_case
+from .data.case_sources import CaseFiles
 from .data.known import DATASETS, published_lists
 from .data.spec import DatasetSpec, noted_spec
 from .errors import DualsegError, require_one_of
@@ -49,12 +50,12 @@ def fetch(
     file that is missing at the source, arrived damaged, or stands in `root` with other content
     (which is never overwritten).
     """
-    downloads = {known: spec.download for known, spec in DATASETS.items() if spec.download}
-    require_one_of("dataset", name, downloads)
-    file = downloads[name].file
+    require_one_of("dataset", name, [known for known, spec in DATASETS.items() if spec.download])
+    spec, root = DATASETS[name], Path(root)
     expected = checksums(name) if expected is None else expected
-    source = (source or downloads[name].source).rstrip("/")
-    paths = {case: Path(root) / file.format(case=case) for case in expected}
+    source = (source or spec.download).rstrip("/")
+    files = spec.published_files(root)
+    paths = {case: files.path(case) for case in expected}
     problems, wanted = [], []
     for case, path in tqdm(paths.items(), desc=f"looking for {name}", unit="file", leave=False):
         if not path.exists():
@@ -64,12 +65,12 @@ def fetch(
                 f"{path}: stands there with other content than the public file; move it away, or "
                 "use it as it is"
             )
-    arriving = Path(root) / ".arriving"
+    arriving = root / ".arriving"
     with ThreadPoolExecutor(WORKERS) as pool:
         jobs = [
             pool.submit(
                 _fetch_file,
-                f"{source}/{file.format(case=case)}",
+                f"{source}/{paths[case].relative_to(root).as_posix()}",
                 arriving / f"{case}.part",
                 paths[case],
                 expected[case],
@@ -89,16 +90,16 @@ def fetch(
             f"{len(problems)} of {len(paths)} files of {name} are not in place, the others are; "
             f"the same command tries again:\n- {listed}"
         )
-    if wanted or not (Path(root) / MANIFEST).is_file():
-        _describe(DATASETS[name], Path(root), paths)
+    if wanted or not (root / MANIFEST).is_file():
+        _describe(spec, files, paths)
     return [paths[case] for case in wanted]
 
 
-def _describe(spec: DatasetSpec, root: Path, paths: Mapping[str, Path]) -> None:
+def _describe(spec: DatasetSpec, files: CaseFiles, paths: Mapping[str, Path]) -> None:
     """Write manifest, lists and alignment sheet."""
-    source, records = spec.published_files(root), {}
+    root, records = files.root, {}
     for case_id, path in tqdm(paths.items(), desc=f"describing {spec.name}", unit="case"):
-        arrays = source.read(case_id)
+        arrays = files.read(case_id)
         case = checked_case(case_id, *arrays, str(path), len(spec.classes), spec.channels)
         file = path.relative_to(root).as_posix()
         record = case_record(file, case.image, case.label, spec.spacing)

@@ -123,7 +123,7 @@ def read_lists(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     lists = []
     for path in (root / "train.list", root / "test.list"):
         if not path.is_file():
-            raise DualsegError(f"{path}: expected the list of a prepared data set, found none.")
+            raise DualsegError(f"{path}: expected the list of ids, an id a line, found none.")
         ids = read_text(path).split()
         lists.append(tuple(require_file_name(case_id, path) for case_id in ids))
     return lists[0], lists[1]

@@ -209,5 +209,5 @@ def test_a_folder_that_cannot_be_written_is_named(server, expected, tmp_path):
 def test_checksums_are_of_the_published_cases():
     assert set(checksums("la")) == {*TRAIN, *TEST}
     assert all(len(value) == 64 for value in checksums("la").values())
-    assert "yulequan/UA-MT" in dataset_spec("la").download.source
+    assert "yulequan/UA-MT" in dataset_spec("la").download
     assert "data fetch la" in dataset_spec("la").source_and_terms

@@ -357,6 +357,44 @@ def test_train_evaluate_predict_on_a_prepared_folder(raw):
     np.testing.assert_allclose(mask.affine, like.affine)
 
 
+def test_pictures_have_the_proportions_of_each_case(tmp_path, monkeypatch):
+    """Voxels are 1 mm wide; they are 1, 2 or 4 mm high: coronal panels show z over x."""
+    heights = {"a": 1.0, "b": 2.0, "c": 4.0}
+    for i, (name, height) in enumerate(heights.items()):
+        image, label = volumes(i)
+        affine = np.diag([1, 1, height, 1])
+        save_as(tmp_path / "images" / f"{name}.nii", image, affine=affine)
+        save_as(tmp_path / "labels" / f"{name}.nii", label, affine=affine)
+    (tmp_path / "train.txt").write_text("b")
+    (tmp_path / "test.txt").write_text("a c")
+    drawn = {}
+
+    def keep(figure, path, alt):
+        drawn[path.name] = figure
+
+    monkeypatch.setattr("dualseg.alignment.save", keep)
+    monkeypatch.setattr("dualseg.evaluate.save", keep)
+    how = {"train_list": tmp_path / "train.txt", "test_list": tmp_path / "test.txt"}
+    run_prepare(tmp_path, **how)
+    sheet = drawn["alignment.png"].axes
+    found = {
+        row.get_title(loc="left"): panel.get_aspect()
+        for row, panel in zip(sheet[::3], sheet[1::3], strict=True)
+    }
+    assert found == heights
+    experiment = Experiment.default(
+        str(tmp_path / "data"), "smoke", method="supervised", labeled=1, iterations=2
+    )
+    run = fit(experiment, tmp_path / "run")
+    evaluate(run.folder)
+    cases = drawn[run.pictures("test")[0].name].axes
+    found = {
+        row.get_title(loc="left").split()[1][0]: panel.get_aspect()
+        for row, panel in zip(cases[::3], cases[1::3], strict=True)
+    }
+    assert found == {"a": 1.0, "c": 4.0}
+
+
 def test_two_foreground_classes_train(raw):
     run_prepare(raw, recipe=Recipe(values=(1, 2)))
     experiment = Experiment.default(str(raw / "data"), "smoke", iterations=2)

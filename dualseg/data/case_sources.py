@@ -36,7 +36,10 @@ class CaseSource:
         raise NotImplementedError
 
     def read(self, case_id: str) -> Arrays:
-        """Image (X, Y, Z) or (C, X, Y, Z), and label (X, Y, Z); zeros where there is no label."""
+        """Image (X, Y, Z) or (C, X, Y, Z), and label (X, Y, Z); zeros where there is no label.
+
+        Raises DualsegError naming the file where it cannot be read.
+        """
         raise NotImplementedError
 
     def has_label(self, case_id: str) -> bool:

@@ -12,20 +12,10 @@ from ..errors import DualsegError, require
 from ..prepared import SPEC_FIELDS, require_spacing
 from ..recipes import Recipe
 from ..train_config import TrainConfig
-from .case_sources import CaseSource
+from .case_sources import CaseFiles, CaseSource
 
 Profile = Literal["smoke", "lesson", "full"]
 PROFILES: tuple[Profile, ...] = ("smoke", "lesson", "full")
-
-
-@dataclass(frozen=True)
-class Download:
-    """Where the files of a public data set can be fetched."""
-
-    source: str
-    """Base address."""
-    file: str
-    """A case's file below that address, and below the user's folder; {case} is the case's id."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +47,10 @@ class DatasetSpec:
     the first one is the paper's."""
     generated: CaseSource | None = field(default=None, repr=False)
     """The cases, where they are computed and not read from files."""
-    published_files: Callable[[Path], CaseSource] | None = field(default=None, repr=False)
+    published_files: Callable[[Path], CaseFiles] | None = field(default=None, repr=False)
     """Reads a folder of files as they are published; None where files must be prepared first."""
-    download: Download | None = field(default=None, repr=False)
+    download: str = field(default="", repr=False)
+    """Base address of `published_files`, where a program may fetch them."""
     instructions: Mapping[str, str] = field(default_factory=dict, repr=False)
     """How to get files that no program may fetch, by the name that `dualseg data fetch` knows;
     {root} is where the user wants them."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import DualsegError
-from ...prepared import is_prepared, read_lists, read_manifest
+from ...prepared import has_lists, is_prepared, read_lists, read_manifest
 from ...raw import RawCase, nifti_files
 from ...recipes import Recipe
 from ...splits import CaseLists, draw_lists, extend_lists, lists_of_files
@@ -67,7 +67,7 @@ def _drawn_lists(
     cases: Sequence[RawCase], out: Path, recipe: Recipe
 ) -> tuple[CaseLists, list[str]]:
     """The lists, and what should be said of them where `out` had other ones before."""
-    if not is_prepared(out):
+    if not (is_prepared(out) and has_lists(out)):
         return draw_lists(cases, recipe.test_share, recipe.seed), []
     train, test = read_lists(out)
     before = read_manifest(out)["recipe"] or {}

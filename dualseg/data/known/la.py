@@ -9,7 +9,7 @@ from ...recipes import Recipe
 from ...splits import choose_lists
 from ...train_config import TrainConfig
 from ..case_sources import CaseFolders
-from ..spec import DatasetSpec, Download
+from ..spec import DatasetSpec
 
 FILE = "mri_norm2.h5"
 # Yu et al., UA-MT, 2019: z-score of the whole scan, then a crop in x and y round the label.
@@ -108,9 +108,8 @@ LA = DatasetSpec(
     },
     lists={"la": "UA-MT and every method after it"},
     published_files=published_files,
-    download=Download(
-        "https://raw.githubusercontent.com/yulequan/UA-MT/master/data/2018LA_Seg_Training Set",
-        file="{case}/" + FILE,
+    download=(
+        "https://raw.githubusercontent.com/yulequan/UA-MT/master/data/2018LA_Seg_Training Set"
     ),
     instructions={"la-challenge": BY_HAND},
     usual_recipe=RECIPE,
