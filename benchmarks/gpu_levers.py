@@ -18,10 +18,10 @@ import torch
 import tyro
 
 from dualseg.config import Experiment
+from dualseg.data.known import dataset_spec
 from dualseg.environment import describe_device, peak_memory_mb, pick_device, versions
 from dualseg.files import write_json
 from dualseg.methods import build_method
-from dualseg.specs import dataset_spec
 from dualseg.text import columns
 
 from .ratio import timed

@@ -17,11 +17,11 @@ import tyro
 
 from dualseg.cache import shrink_image
 from dualseg.config import Experiment
+from dualseg.data.known import dataset_spec
 from dualseg.environment import pick_device
 from dualseg.inference import sliding_window
 from dualseg.methods import Method, build_method
 from dualseg.phantom import make_case
-from dualseg.specs import dataset_spec
 
 from . import plain
 from .ratio import compare_apart

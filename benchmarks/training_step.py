@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from dualseg.config import Experiment
+from dualseg.data.known import dataset_spec
 from dualseg.environment import pick_device
 from dualseg.memory import freed_memory_kept
 from dualseg.methods import Method, build_method
 from dualseg.networks import ResNet34, VNet, count_macs
 from dualseg.sampling import Batch
-from dualseg.specs import dataset_spec
 from dualseg.train_config import Progress
 
 from . import plain

@@ -25,9 +25,9 @@ def draw_sheet(out: Path, manifest: dict[str, Any]) -> None:
         image, label = read_h5(out / records[case]["file"], labeled=True)
         shown = image[0] if image.ndim == 4 else image
         several = {name: label == k for k, name in enumerate(classes) if k and len(classes) > 2}
-        pictures.append(CasePicture(case, shown, label > 0, several))
+        pictures.append(CasePicture(case, shown, label > 0, several, records[case]["spacing"]))
     save(
-        plot_cases(pictures, records[chosen[0]]["spacing"], manifest["orientation"]),
+        plot_cases(pictures, orientation=manifest["orientation"]),
         out / "alignment.png",
         alt=f"The label's contour on the slices where it is largest, for {len(chosen)} of "
         f"{len(labeled)} labeled cases: it should follow the organ's border in every picture.",

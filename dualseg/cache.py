@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from .cases import Case
+from .cases import Case, fingerprint
 from .errors import DualsegError
 from .files import DAY, read_json, remove_scraps, write_atomically
 
@@ -59,10 +58,8 @@ class CacheEntry:
 
     def write(self, case: Case, factor: int, classes: int) -> None:
         remove_scraps(self.stem.parent, older_than=DAY)
-        digest = hashlib.sha256(repr((case.image.shape, case.label.shape)).encode())
-        digest.update(np.ascontiguousarray(case.image).tobytes())
-        digest.update(np.ascontiguousarray(case.label).tobytes())
-        note = json.dumps({"stamp": self.stamp, "sha256": digest.hexdigest()}).encode()
+        sha256 = fingerprint(case.image, case.label)
+        note = json.dumps({"stamp": self.stamp, "sha256": sha256}).encode()
         image, label = shrink_image(case.image, factor), shrink_label(case.label, factor, classes)
         try:
             write_atomically(self.image, lambda file: np.save(file, image))

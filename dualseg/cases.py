@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,19 @@ class Case:
     def picture(self) -> np.ndarray:
         """The first modality (X, Y, Z), to be looked at."""
         return self.channels[0]
+
+
+def fingerprint(image: np.ndarray, label: np.ndarray | None) -> str:
+    """SHA-256 over shapes and values of a case, the same however it is filed.
+
+    image (X, Y, Z) or (C, X, Y, Z), label (X, Y, Z) class numbers; None is as a label of zeros.
+    """
+    if label is None:
+        label = np.zeros(image.shape[-3:], np.uint8)
+    digest = hashlib.sha256(repr((image.shape, label.shape)).encode())
+    digest.update(np.ascontiguousarray(image, np.float32).tobytes())
+    digest.update(np.ascontiguousarray(label, np.uint8).tobytes())
+    return digest.hexdigest()
 
 
 def read_h5(path: Path, labeled: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .cases import Case
+from .cases import Case, fingerprint
 from .datasets import Dataset, open_dataset
 from .errors import DualsegError
 from .nifti import resize
-from .prepared import sha256_of
 
 ALIKE = 0.95  # correlation of two thumbnails from which on scans look like one (LA: at most 0.76)
 OUTSIDE = 0.2  # share of a label in the darkest value of its scan, from which on it is suspect
@@ -71,13 +70,12 @@ def _row(dataset: Dataset, case: Case, part: str) -> tuple[str, ...]:
 def _problems(dataset: Dataset, case: Case) -> list[str]:
     labeled = dataset.has_label(case.id)
     problems = []
-    if dataset.records:
-        now = sha256_of(case.image, case.label if labeled else None)
-        if now != dataset.records[case.id]["sha256"]:
-            problems.append(
-                f"case {case.id}: expected the voxels that the manifest describes, found "
-                "others; prepare the data again."
-            )
+    noted = dataset.source.noted_fingerprint(case.id)
+    if noted and noted != fingerprint(case.image, case.label):
+        problems.append(
+            f"case {case.id}: expected the voxels that the manifest describes, found others; "
+            "prepare the data again."
+        )
     if not labeled:
         return problems
     inside = case.picture[case.label > 0]

@@ -312,12 +312,7 @@ GROUPS = {
     "data": {
         "list": cli_data.data_list,
         "fetch": cli_data.data_fetch,
-        "prepare": {
-            "folder": cli_data.data_prepare_folder,
-            "la": cli_data.data_prepare_la,
-            "pancreas": cli_data.data_prepare_pancreas,
-            "brats2019": cli_data.data_prepare_brats2019,
-        },
+        "prepare": cli_data.prepare_commands(),
         "check": cli_data.data_check,
         "export": cli_data.data_export,
     },

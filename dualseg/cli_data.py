@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tyro.conf import Positional
 
+from .data.known import DATASETS, published_lists
+from .data.spec import DatasetSpec
 from .errors import DualsegError, require_one_of
-from .recipes import RECIPES, Recipe
-from .sources import BY_HAND
-from .specs import SPECS
-from .splits import PROTOCOLS, protocols, published_lists
 from .text import columns
 
 
@@ -21,20 +21,17 @@ def data_list() -> None:
 
     Example: dualseg data list
     """
-    for spec in SPECS.values():
+    for spec in DATASETS.values():
         print(f"{spec.name}: {spec.title}")
-        for name in protocols(spec.name):
+        for name, who in spec.lists.items():
             train, test = published_lists(name)
             held = f" (the last {spec.validation} held out)" if spec.validation else ""
-            lists = f" (--lists {name.split('/')[1]})" if "/" in name else ""
-            print(
-                f"  {len(train)} training{held} and {len(test)} test cases{lists}: "
-                f"{PROTOCOLS[name]}"
-            )
-        if spec.name != "folder":
+            option = f" (--lists {name.split('/')[1]})" if "/" in name else ""
+            print(f"  {len(train)} training{held} and {len(test)} test cases{option}: {who}")
+        if spec.lists:  # else the files say it
             spacing = " x ".join(f"{s:g}" for s in spec.spacing)
             print(f"  {spacing} mm, axes {spec.orientation}, {spec.labeled} labeled by default")
-        print(f"  {spec.terms}")
+        print(f"  {spec.source_and_terms}")
 
 
 def data_fetch(
@@ -50,152 +47,43 @@ def data_fetch(
     Example: dualseg data fetch la --root LA
 
     Args:
-        dataset: "la" is downloaded; "la-challenge", "pancreas" and "brats2019" are explained.
+        dataset: "la" is downloaded; how to get others (e.g. "la-challenge") is explained.
         root: Folder to put it.
-        source: Another base address with the same files (a mirror): SOURCE/<case>/mri_norm2.h5.
+        source: Another base address with the same files (a mirror).
     """
-    from .download import SOURCES, checksums, fetch
+    from .download import checksums, fetch
 
-    require_one_of("dataset", dataset, {**SOURCES, **BY_HAND})
-    if dataset in BY_HAND:
-        print(BY_HAND[dataset].format(root=root))
+    by_hand = {name: text for spec in DATASETS.values() for name, text in spec.instructions.items()}
+    fetched = [name for name, spec in DATASETS.items() if spec.download]
+    require_one_of("dataset", dataset, [*fetched, *by_hand])
+    if dataset in by_hand:
+        print(by_hand[dataset].format(root=root))
         return
     new = fetch(dataset, root, source)
     print(
         f"{root}: {len(checksums(dataset))} cases in place, {len(new)} of them new; "
-        f"{root / 'alignment.png'} shows some.\n{SPECS[dataset].terms}\n"
+        f"{root / 'alignment.png'} shows some.\n{DATASETS[dataset].source_and_terms}\n"
         f"Next: dualseg data check {root}; dualseg train --dataset {root} --out runs/NAME"
     )
 
 
-def data_prepare_folder(
-    images: Path,
-    labels: Path,
-    out: Path,
-    recipe: Recipe = RECIPES["folder"],
-    train_list: Path | None = None,
-    test_list: Path | None = None,
-) -> None:
-    """Your own NIfTI files: images/ID.nii[.gz] and labels/ID.nii[.gz], matched by name.
-
-    An image without a label is an unlabeled case. Goes on where it stopped.
-
-    Example: dualseg data prepare folder --images scans --labels masks --out data
-
-    Args:
-        images: Folder of the images.
-        labels: Folder of the labels.
-        out: Folder to make; then `--dataset OUT`.
-        recipe: What is done to each scan, in the order of these settings.
-        train_list: File with training ids, one a line (with --test-list, instead of a draw).
-        test_list: File with test ids.
-    """
-    _prepare("folder", images, labels, out, recipe, train_list=train_list, test_list=test_list)
+def prepare_commands() -> dict[str, Callable[..., None]]:
+    """The commands `data prepare NAME`, by name: the `prepare` of each data set that has one."""
+    return {name: _prepare_command(spec) for name, spec in DATASETS.items() if spec.prepare}
 
 
-def data_prepare_la(
-    images: Path,
-    out: Path,
-    labels: Path | None = None,
-    recipe: Recipe = RECIPES["la"],
-    train_list: Path | None = None,
-    test_list: Path | None = None,
-) -> None:
-    """The raw 2018 Atrial Segmentation Challenge (see `dualseg data fetch la-challenge`).
+def _prepare_command(spec: DatasetSpec) -> Callable[..., None]:
+    @functools.wraps(spec.prepare)
+    def command(**how: Any) -> None:
+        for remark in spec.prepare(**how):
+            print(f"note: {remark}.", file=sys.stderr)
+        out = how["out"]
+        print(
+            f"{out}: prepared. Look at {out / 'alignment.png'}: do the contours follow the organ?\n"
+            f"Next: dualseg data check {out}; dualseg train --dataset {out} --out runs/mine"
+        )
 
-    Example: dualseg data prepare la --images raw --out LA
-
-    Args:
-        images: Folder with <case>/lgemri.nrrd.
-        out: Folder to make; then `--dataset OUT`.
-        labels: Folder with <case>/laendo.nrrd, if another one.
-        recipe: What is done to each scan; the defaults are the published constants.
-        train_list: File with training ids, one a line (with --test-list, for other lists).
-        test_list: File with test ids.
-    """
-    _prepare("la", images, labels, out, recipe, train_list=train_list, test_list=test_list)
-
-
-def data_prepare_pancreas(
-    images: Path,
-    labels: Path,
-    out: Path,
-    recipe: Recipe = RECIPES["pancreas"],
-    lists: Literal["mcf0", "mcf1", "mcf2", "mcf3", "mcnet", "coranet"] | None = None,
-    train_list: Path | None = None,
-    test_list: Path | None = None,
-) -> None:
-    """NIH Pancreas-CT (see `dualseg data fetch pancreas`).
-
-    Example: dualseg data prepare pancreas --images images --labels labels --out PANCREAS
-
-    Args:
-        images: Folder with PANCREAS_0001/.../*.dcm, or NIfTI files whose names end in 0001.
-        labels: Folder with label0001.nii.gz and so on.
-        out: Folder to make; then `--dataset OUT`.
-        recipe: What is done to each scan; the defaults are the paper's.
-        lists: Published lists; by default the paper's (mcf0) where all 82 cases are there, else
-            coranet.
-        train_list: File with training ids, one a line (with --test-list, for other lists).
-        test_list: File with test ids.
-    """
-    _prepare(
-        "pancreas",
-        images,
-        labels,
-        out,
-        recipe,
-        lists=lists,
-        train_list=train_list,
-        test_list=test_list,
-    )
-
-
-def data_prepare_brats2019(
-    images: Path,
-    out: Path,
-    labels: Path | None = None,
-    recipe: Recipe = RECIPES["brats2019"],
-    modalities: tuple[Literal["flair", "t1", "t1ce", "t2"], ...] = ("flair",),
-    train_list: Path | None = None,
-    test_list: Path | None = None,
-) -> None:
-    """BraTS 2019 (see `dualseg data fetch brats2019`).
-
-    Example: dualseg data prepare brats2019 --images MICCAI_BraTS_2019_Data_Training --out BRATS
-
-    Args:
-        images: Folder with <case>_flair.nii.gz and so on, at any depth.
-        out: Folder to make; then `--dataset OUT`.
-        labels: Folder with <case>_seg.nii.gz, if another one.
-        recipe: What is done to each scan; the defaults are those of the compared methods.
-        modalities: Channels of the input, in this order.
-        train_list: File with training ids, one a line (with --test-list, for other lists).
-        test_list: File with test ids.
-    """
-    _prepare(
-        "brats2019",
-        images,
-        labels,
-        out,
-        recipe,
-        modalities=modalities,
-        train_list=train_list,
-        test_list=test_list,
-    )
-
-
-def _prepare(
-    dataset: str, images: Path, labels: Path | None, out: Path, recipe: Recipe, **how: Any
-) -> None:
-    from .prepare import prepare
-
-    for remark in prepare(dataset, images, labels, out, recipe, **how):
-        print(f"note: {remark}.", file=sys.stderr)
-    print(
-        f"{out}: prepared. Look at {out / 'alignment.png'}: do the contours follow the organ?\n"
-        f"Next: dualseg data check {out}; dualseg train --dataset {out} --out runs/mine"
-    )
+    return command
 
 
 def data_check(dataset: Positional[str], root: Path | None = None) -> None:
@@ -216,10 +104,9 @@ def data_check(dataset: Positional[str], root: Path | None = None) -> None:
         print(f"problem: {problem}")
     if problems:
         raise DualsegError(f"{len(problems)} problems found in {len(rows) - 1} cases.")
-    lists = open_dataset(dataset, root).lists
-    about = (
-        f"published lists {lists!r}, {PROTOCOLS[lists]}" if lists in PROTOCOLS else "its own lists"
-    )
+    opened = open_dataset(dataset, root)
+    lists = opened.lists
+    about = f"published lists {lists!r}, {opened.spec.lists[lists]}" if lists else "its own lists"
     print(f"{len(rows) - 1} cases, no problem found; split: {about}.")
 
 

@@ -12,9 +12,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from .data.known import resolve_dataset
+from .data.spec import PROFILES
 from .errors import DualsegError, require, require_one_of
 from .loss_config import PRESETS, LossConfig, preset_losses
-from .specs import PROFILES, resolve_dataset
 from .train_config import TrainConfig
 
 
@@ -34,9 +35,11 @@ class Experiment:
     profile: str = "lesson"
     """Sizes to start from: "smoke" (seconds), "lesson" (minutes on a laptop), "full" (one GPU)."""
     labeled: int = 4
-    """Labeled cases: the first so many of the training list; the rest is used without labels."""
+    """Labeled cases: the first so many of the training list that have a label; the others are used
+    without labels."""
     validation: int = 0
-    """Hold out the last so many of the training list, to choose settings without the test set."""
+    """Hold out the last so many of the training list that have a label, to choose settings without
+    the test set."""
     seed: int = 0
     """Of the initial weights, crops and dropout."""
     train: TrainConfig

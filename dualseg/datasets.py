@@ -16,14 +16,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from . import phantom
 from .cache import CACHE_VERSION, CacheEntry, cache_folder
-from .cases import Case, checked_case, read_h5
-from .errors import DualsegError
-from .files import read_text, require_file_name
-from .prepared import MANIFEST, is_prepared, read_manifest
-from .specs import DatasetSpec, resolve_dataset
-from .splits import protocols, published_lists
+from .cases import Case, checked_case
+from .data.case_sources import CaseSource, PreparedCases
+from .data.known import published_lists, resolve_dataset
+from .data.spec import DatasetSpec
+from .errors import DualsegError, require_one_of
+from .files import require_file_name
+from .prepared import MANIFEST, has_lists, is_prepared, read_lists, read_manifest
 from .train_config import RESOLUTIONS
 
 
@@ -48,58 +48,66 @@ class Split:
                 seen[case] = name
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Dataset:
     """A data set on one grid. Built by `open_dataset`."""
 
     spec: DatasetSpec
-    root: Path | None
+    source: CaseSource
     train: tuple[str, ...]
     test: tuple[str, ...]
     factor: int
     """Full-grid voxels along one side of a voxel of this grid."""
-    records: dict[str, dict] = field(default_factory=dict)
-    """The manifest's record of each case, by id; empty where there is no manifest."""
-    _known: dict[str, tuple[CacheEntry, str]] = field(
-        default_factory=dict, compare=False, repr=False
-    )
+    _known: dict[str, tuple[CacheEntry, str]] = field(default_factory=dict, repr=False)
     """Cache entry and SHA-256 of the cases that `cache` has given a fingerprint of."""
 
     def has_label(self, case_id: str) -> bool:
         """Whether a case has a label (only prepared folders have cases without)."""
-        return not self.records or self.records[case_id]["label_voxels"] is not None
+        return self.source.has_label(case_id)
 
     def spacing(self, case_id: str) -> tuple[float, ...]:
         """Voxel size of a case's full grid in mm."""
-        return tuple(self.records[case_id]["spacing"]) if self.records else self.spec.spacing
+        return self.source.spacing(case_id) or self.spec.spacing
 
     @property
-    def lists(self) -> str:
-        """Whose lists of ids these are: a name of `splits.PROTOCOLS`, or "folder", its own."""
+    def lists(self) -> str | None:
+        """The name of the published lists that these ids are; None for lists of the user's own."""
         mine = (self.train, self.test)
-        return next((n for n in protocols(self.spec.name) if published_lists(n) == mine), "folder")
+        return next((name for name in self.spec.lists if published_lists(name) == mine), None)
 
     def split(self, labeled: int, validation: int = 0) -> Split:
-        """The first `labeled` ids of the training list, the last `validation`, and those between.
+        """Divide the training list by use.
 
-        Raises DualsegError if the list is too short for both.
+        Parameters
+        ----------
+        labeled : int
+            Number of cases to train with their labels: the first of the list that have one.
+        validation : int
+            Number of cases to hold out: the last of the list that have a label.
+
+        Returns
+        -------
+        Split
+            All other training cases are unlabeled ones, in the order of the list.
+
+        Raises
+        ------
+        DualsegError
+            If too few cases of the list have a label.
         """
-        if labeled + validation > len(self.train):
+        having = [case_id for case_id in self.train if self.has_label(case_id)]
+        if labeled + validation > len(having):
             raise DualsegError(
-                f"labeled: expected at most {len(self.train) - validation} (the training list has "
-                f"{len(self.train)} cases, {validation} held out for validation), found {labeled}."
+                f"labeled: expected at most {len(having) - validation} (of {len(self.train)} "
+                f"training cases {len(having)} have a label, and {validation} of these are held "
+                f"out for validation), found {labeled}; use a smaller --labeled or --validation."
             )
-        middle = len(self.train) - validation
-        for case_id in self.train[:labeled] + self.train[middle:] + self.test:
-            if not self.has_label(case_id):
-                raise DualsegError(
-                    f"case {case_id}: expected a label, as it is to be trained with, held out or "
-                    "tested, found none; use fewer labels (--labeled) or no --validation."
-                )
+        trained, held_out = having[:labeled], having[len(having) - validation :]
+        used = {*trained, *held_out}
         return Split(
-            labeled=self.train[:labeled],
-            unlabeled=self.train[labeled:middle],
-            validation=self.train[middle:],
+            labeled=tuple(trained),
+            unlabeled=tuple(case_id for case_id in self.train if case_id not in used),
+            validation=tuple(held_out),
             test=self.test,
         )
 
@@ -108,12 +116,8 @@ class Dataset:
 
         Raises DualsegError naming the file where it is missing, damaged or does not fit the spec.
         """
-        if self.root is None:
-            place = f"{self.spec.name} case {case_id}"
-            image, label = phantom.make_case(int(case_id.rsplit("_", 1)[1]))
-        else:
-            place = str(self.source_path(case_id))
-            image, label = read_h5(Path(place), self.has_label(case_id))
+        image, label = self.source.read(case_id)
+        place = self.source.place(case_id)
         return checked_case(
             case_id, image, label, place, len(self.spec.classes), self.spec.channels
         )
@@ -161,12 +165,6 @@ class Dataset:
         """Of the case's full-grid arrays."""
         return self._cached(case_id).sha256()
 
-    def source_path(self, case_id: str) -> Path:
-        """The file that a case is read from; the phantom has none."""
-        if self.records:
-            return self.root / self.records[case_id]["file"]
-        return self.root / require_file_name(case_id, self.root) / "mri_norm2.h5"
-
     def _cached(self, case_id: str) -> CacheEntry:
         entry = self._cache_entry(case_id)
         if not entry.is_fresh():
@@ -177,22 +175,10 @@ class Dataset:
         entry.write(self.read(case_id), self.factor, len(self.spec.classes))
 
     def _cache_entry(self, case_id: str) -> CacheEntry:
-        source = "generated" if self.root is None else str(self.root.resolve())
-        key = hashlib.sha256(f"{source} {CACHE_VERSION}".encode()).hexdigest()[:12]
+        key = hashlib.sha256(f"{self.source.where} {CACHE_VERSION}".encode()).hexdigest()[:12]
         folder = cache_folder() / f"{self.spec.name}-{key}" / f"grid{self.factor}"
-        stamp = f"phantom {phantom.VERSION}"
-        if self.root is not None:
-            path = self.source_path(case_id)
-            try:
-                status = path.stat()
-            except OSError as error:
-                raise DualsegError(
-                    f"{path}: expected the image and label of case {case_id}, found no such file; "
-                    f"check --root, or see `dualseg data list` for where the files come from."
-                ) from error
-            # The change time, too: nobody can set it back (on Windows it is the creation time).
-            stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-        return CacheEntry(folder / require_file_name(case_id, self.root or "phantom"), stamp)
+        stem = folder / require_file_name(case_id, self.source.where)
+        return CacheEntry(stem, self.source.stamp(case_id))
 
 
 def open_dataset(
@@ -200,53 +186,57 @@ def open_dataset(
 ) -> Dataset:
     """Open a data set by name, or a prepared folder; `resolution` is "full", "half" or "quarter".
 
-    Raises DualsegError for an unknown name, a missing or damaged folder, or an id in two lists.
+    Raises DualsegError for an unknown name or resolution, a missing or damaged folder, a test case
+    without a label, or an id in two lists.
     """
+    require_one_of("resolution", resolution, RESOLUTIONS)
     name, root, spec = resolve_dataset(name, None if root is None else str(root))
-    factor = RESOLUTIONS[resolution]
-    if name == "phantom":
-        return Dataset(spec, None, *published_lists(name), factor)
-    root = _existing_root(root, spec)
-    if name != "la":  # the only one that others publish in a layout of its own
-        read_manifest(root)
-    train, test = _lists(root, name)
+    source, (train, test) = _opened(spec, root)
     Split(train, (), (), test)  # no id is in both
-    records = read_manifest(root)["cases"] if is_prepared(root) else {}
-    unknown = [case for case in train + test if records and case not in records]
+    bare = [case_id for case_id in test if not source.has_label(case_id)]
+    if bare:
+        raise DualsegError(
+            f"case {bare[0]}: expected a label, as it is to be tested, found none; take it out of "
+            "test.list, or prepare the data with its label."
+        )
+    return Dataset(spec, source, train, test, RESOLUTIONS[resolution])
+
+
+def _opened(
+    spec: DatasetSpec, given_root: str | None
+) -> tuple[CaseSource, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The source of the cases, and the training and test ids.
+
+    The lists are those in the folder where it has both (a subset, other cases), else the published
+    ones.
+    """
+    if spec.generated:
+        return spec.generated, published_lists(spec.name)
+    root = _existing_root(given_root, spec)
+    if spec.published_files and not is_prepared(root):
+        own = has_lists(root) or not spec.lists
+        lists = read_lists(root) if own else published_lists(spec.name)
+        return spec.published_files(root), lists
+    records = read_manifest(root)["cases"]
+    lists = read_lists(root)
+    unknown = [case_id for ids in lists for case_id in ids if case_id not in records]
     if unknown:
         raise DualsegError(
             f"{root / MANIFEST}: expected every id of train.list and test.list, found no "
             f"{unknown[0]!r}; prepare the data again, or take the id out of the list."
         )
-    return Dataset(spec, root, train, test, factor, records)
+    return PreparedCases(root, records), lists
 
 
-def _existing_root(root: str | os.PathLike | None, spec: DatasetSpec) -> Path:
+def _existing_root(root: str | None, spec: DatasetSpec) -> Path:
     if root is None:
         raise DualsegError(
             f"root: the data set {spec.name!r} needs the folder with its files; give --root DIR."
         )
-    root = Path(root).expanduser()
-    if not root.is_dir():
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
         raise DualsegError(
             f"root: expected the folder with the files of {spec.name!r}, found no folder "
-            f"{str(root)!r}; see `dualseg data list` for where the files come from."
+            f"{str(folder)!r}; see `dualseg data list` for where the files come from."
         )
-    return root
-
-
-def _lists(root: Path, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The lists in `root` where it has both (a subset, other cases), else the published ones."""
-    own = [root / "train.list", root / "test.list"]
-    if all(path.is_file() for path in own) or is_prepared(root):
-        missing = [path for path in own if not path.is_file()]
-        if missing:
-            raise DualsegError(
-                f"{missing[0]}: expected the list of a prepared data set, found none."
-            )
-        lists = [read_text(path).split() for path in own]
-        for path, ids in zip(own, lists, strict=True):
-            for case_id in ids:
-                require_file_name(case_id, path)
-        return tuple(lists[0]), tuple(lists[1])
-    return published_lists(name)
+    return folder

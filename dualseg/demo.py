@@ -17,6 +17,7 @@ from .train import fit
 
 METHODS = ("supervised", "dual")
 PRESET = "improved"
+DATASET = "phantom"
 
 
 def demo(profile: str, out: Path) -> str:
@@ -26,7 +27,7 @@ def demo(profile: str, out: Path) -> str:
     """
     runs, records = {}, {}
     for method in METHODS:
-        experiment = Experiment.default("phantom", profile, PRESET, method=method)
+        experiment = Experiment.default(DATASET, profile, PRESET, method=method)
         runs[method] = fit(experiment, out / f"phantom_{method}_{profile}", resume=True)
         records[method] = evaluate(runs[method].folder)
     _draw_cases(runs, records, out / f"demo_cases_{profile}.png")
@@ -52,7 +53,7 @@ def _draw_cases(runs: dict[str, Run], records: dict[str, dict[str, Any]], path: 
         "median gain": gains[len(gains) // 2],
         "smallest gain": gains[0],
     }
-    dataset = open_dataset("phantom")
+    dataset = open_dataset(DATASET)
     pictures = []
     for rank, (gain, case_id) in chosen.items():
         case = dataset.read(case_id)

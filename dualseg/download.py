@@ -17,16 +17,13 @@ import requests
 from tqdm import tqdm
 
 from .alignment import draw_sheet
-from .cases import read_h5
+from .cases import checked_case
+from .data.case_sources import CaseFiles
+from .data.known import DATASETS, published_lists
+from .data.spec import DatasetSpec, noted_spec
 from .errors import DualsegError, require_one_of
 from .prepared import MANIFEST, case_record, write_manifest
-from .specs import SPECS, noted
-from .splits import published_lists
 
-SOURCES = {
-    "la": "https://raw.githubusercontent.com/yulequan/UA-MT/master/data/2018LA_Seg_Training Set",
-}
-"""Where the files of a data set lie: SOURCE/<case>/mri_norm2.h5."""
 WORKERS = 4
 pooch.get_logger().setLevel("WARNING")  # one progress bar says it all
 
@@ -53,10 +50,12 @@ def fetch(
     file that is missing at the source, arrived damaged, or stands in `root` with other content
     (which is never overwritten).
     """
-    require_one_of("dataset", name, SOURCES)
+    require_one_of("dataset", name, [known for known, spec in DATASETS.items() if spec.download])
+    spec, root = DATASETS[name], Path(root)
     expected = checksums(name) if expected is None else expected
-    source = (source or SOURCES[name]).rstrip("/")
-    paths = {case: Path(root) / case / "mri_norm2.h5" for case in expected}
+    source = (source or spec.download).rstrip("/")
+    files = spec.published_files(root)
+    paths = {case: files.path(case) for case in expected}
     problems, wanted = [], []
     for case, path in tqdm(paths.items(), desc=f"looking for {name}", unit="file", leave=False):
         if not path.exists():
@@ -66,11 +65,15 @@ def fetch(
                 f"{path}: stands there with other content than the public file; move it away, or "
                 "use it as it is"
             )
-    arriving = Path(root) / ".arriving"
+    arriving = root / ".arriving"
     with ThreadPoolExecutor(WORKERS) as pool:
         jobs = [
             pool.submit(
-                _fetch_file, f"{source}/{case}/mri_norm2.h5", arriving, paths[case], expected[case]
+                _fetch_file,
+                f"{source}/{paths[case].relative_to(root).as_posix()}",
+                arriving / f"{case}.part",
+                paths[case],
+                expected[case],
             )
             for case in wanted
         ]
@@ -87,35 +90,36 @@ def fetch(
             f"{len(problems)} of {len(paths)} files of {name} are not in place, the others are; "
             f"the same command tries again:\n- {listed}"
         )
-    if wanted or not (Path(root) / MANIFEST).is_file():
-        _describe(name, Path(root), paths)
+    if wanted or not (root / MANIFEST).is_file():
+        _describe(spec, files, paths)
     return [paths[case] for case in wanted]
 
 
-def _describe(name: str, root: Path, paths: Mapping[str, Path]) -> None:
+def _describe(spec: DatasetSpec, files: CaseFiles, paths: Mapping[str, Path]) -> None:
     """Write manifest, lists and alignment sheet."""
-    spec = SPECS[name]
-    records = {}
-    for case, path in tqdm(paths.items(), desc=f"describing {name}", unit="case"):
-        image, label = read_h5(path, labeled=True)
-        record = case_record(path.relative_to(root).as_posix(), image, label, spec.spacing)
-        records[case] = record | {"orientation": spec.orientation}
-    train, test = ([case for case in ids if case in paths] for ids in published_lists(name))
-    manifest = {"dataset": name, **noted(spec), "labeled": min(spec.labeled, len(train))}
+    root, records = files.root, {}
+    for case_id, path in tqdm(paths.items(), desc=f"describing {spec.name}", unit="case"):
+        arrays = files.read(case_id)
+        case = checked_case(case_id, *arrays, str(path), len(spec.classes), spec.channels)
+        file = path.relative_to(root).as_posix()
+        record = case_record(file, case.image, case.label, spec.spacing)
+        records[case_id] = record | {"orientation": spec.orientation}
+    train, test = ([case for case in ids if case in paths] for ids in published_lists(spec.name))
+    manifest = {"dataset": spec.name, **noted_spec(spec), "labeled": min(spec.labeled, len(train))}
     manifest["cases"] = records
     write_manifest(root, manifest, train, test)
     draw_sheet(root, manifest)
 
 
 def _fetch_file(url: str, arriving: Path, path: Path, sha256: str) -> str | None:
-    """Fetch one file by way of the folder `arriving`; returns what went wrong, or None."""
+    """Fetch one file by way of the file `arriving`; returns what went wrong, or None."""
     address = quote(url, safe=":/")
     try:
         arrived = pooch.retrieve(
             address,
             known_hash=f"sha256:{sha256}",
-            fname=f"{path.parent.name}.h5",
-            path=arriving,
+            fname=arriving.name,
+            path=arriving.parent,
             downloader=pooch.HTTPDownloader(timeout=60),
         )
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from .charts import plot_curves
+from .data.spec import noted_spec
 from .datasets import Dataset, open_dataset
 from .environment import versions
 from .errors import DualsegError
@@ -22,7 +23,6 @@ from .predictions import SPLITS, mask_path, predict_cases, predicted_mask
 from .records import build_record, losses_of, shown
 from .run_folder import NO_TERMS
 from .runs import Run
-from .specs import noted
 
 
 def evaluate(folder: str | Path, split: str = "test", root: str | None = None) -> dict[str, Any]:
@@ -75,13 +75,13 @@ def _evaluate(run: Run, split: str, root: str | None) -> dict[str, Any]:
 
 def _require_same_data(run: Run, dataset: Dataset) -> None:
     """The data may have moved since the training, but not have been prepared otherwise."""
-    then, now = run.info()["data"].get("spec", {}), noted(dataset.spec)
+    then, now = run.info()["data"].get("spec", {}), noted_spec(dataset.spec)
     for name in ("classes", "modalities", "orientation", "recipe"):
         # Through JSON, where a tuple is a list.
         if name in then and then[name] != json.loads(json.dumps(now[name])):
             raise DualsegError(
-                f"{dataset.root}: expected the data that the run was trained on, found another "
-                f"{name} in the manifest; give --root the folder that was prepared as then."
+                f"{dataset.source.where}: expected the data that the run was trained on, found "
+                f"another {name} in the manifest; give --root the folder that was prepared as then."
             )
 
 
@@ -94,13 +94,15 @@ def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list
         case = dataset.read(result["id"])
         prediction = {record["config"]["method"]: predicted_mask(run, split, case.id)}
         title = f"{rank}: {case.id[:12]}, Dice {shown(result['dice'])}"
-        pictures[rank] = CasePicture(title, case.picture, case.label > 0, prediction)
+        pictures[rank] = CasePicture(
+            title, case.picture, case.label > 0, prediction, dataset.spacing(case.id)
+        )
     about = describe(record)
     dices = ", ".join(f"{rank} {shown(result['dice'])}" for rank, result in chosen.items())
     paths = run.pictures(split)
-    spec = dataset.spec
+    orientation = dataset.spec.orientation
     save(
-        plot_cases(list(pictures.values()), spec.spacing, spec.orientation),
+        plot_cases(list(pictures.values()), orientation=orientation),
         paths[0],
         alt=f"Slices of the best, median and worst {split} case by Dice ({dices}) with the "
         f"contours of the truth and of the prediction. {about}.",
@@ -108,7 +110,7 @@ def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list
     median = pictures["median"]
     surfaces = {"truth": median.truth, **median.predictions}
     save(
-        plot_surfaces(surfaces, spec.spacing, spec.orientation),
+        plot_surfaces(surfaces, median.spacing, orientation),
         paths[1],
         alt=f"Surfaces of truth and prediction of the median case, Dice "
         f"{shown(chosen['median']['dice'])}, side by side. {about}.",

@@ -5,12 +5,11 @@ from __future__ import annotations
 import textwrap
 from dataclasses import asdict
 
-from .errors import require, require_one_of
+from .errors import require
 from .gradients import INPUTS, gradient_table, released_gradient_table, released_values
-from .loss_config import DATASET_CHOICES, PRESETS, LossConfig, preset_losses
+from .loss_config import PRESETS, LossConfig, preset_losses
 from .methods.dual import dual_weights
 from .paper import Difference, differences
-from .specs import SPECS
 from .text import columns
 from .train_config import Progress
 
@@ -63,7 +62,7 @@ def explain(preset: str, dataset: str, at: float = 0.0) -> str:
     data set.
     """
     require(0 <= at <= 1, "at", "t from 0 to 1", at)
-    choices = _choices(preset, dataset)
+    choices = preset_losses(preset, dataset)
     parts = [
         f'preset "{preset}" on {dataset}: {PRESETS[preset].about}.',
         _changes(choices),
@@ -89,7 +88,7 @@ def explain_gradients(preset: str, dataset: str) -> str:
     parts = [
         f'"gradient": the term moves it; "constant": it matters to the value, as label, teacher, '
         f'mask or class, and gets no gradient; "-": it plays no part.\n\npreset "{preset}":',
-        _reach(gradient_table(_choices(preset, dataset))),
+        _reach(gradient_table(preset_losses(preset, dataset))),
     ]
     for repaired in (False, True):
         values = ", ".join(f"{k} {v:.3f}" for k, v in released_values(repaired).items())
@@ -99,11 +98,6 @@ def explain_gradients(preset: str, dataset: str) -> str:
             _reach(released_gradient_table(repaired)),
         ]
     return "\n\n".join(parts)
-
-
-def _choices(preset: str, dataset: str) -> LossConfig:
-    require_one_of("dataset", dataset, {*SPECS, *DATASET_CHOICES})
-    return preset_losses(preset, dataset)
 
 
 _WEIGHT_HEADER = ["term", "now", *(f"t={t:g}" for t in TIMES)]

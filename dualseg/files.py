@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from .errors import DualsegError, brief
 
 MAX_TEXT = 32 * 2**20  # bytes; parsed they take up to thirty times as much
+NIFTI = (".nii.gz", ".nii")  # endings
 _NEVER_IN_NAMES = set('/\\:*?"<>| ')
 _SCRAP = ".tmp"
 DAY = 24 * 3600.0  # seconds

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .config import Experiment
+from .data.known import DATASETS
+from .data.spec import PROFILES
 from .datasets import Dataset, open_dataset
 from .errors import DualsegError, require
 from .loss_config import PRESETS
-from .specs import PROFILES, SPECS
 from .train_config import TrainConfig
 
 T = TypeVar("T")
@@ -83,9 +84,10 @@ def notebook_settings(
     of the notebook, which are printed with the rest. Raises DualsegError for what cannot work.
     """
     check_parameters(profile=profile, dataset=dataset, data_dir=data_dir, seed=seed, **others)
-    if dataset == "phantom":
-        require(not data_dir, "data_dir", "nothing, since the phantom is made here", data_dir)
-    elif dataset not in SPECS:
+    named = DATASETS.get(dataset)
+    if named and named.generated:
+        require(not data_dir, "data_dir", f"nothing, since the {dataset} is made here", data_dir)
+    elif named is None:
         require(not data_dir, "data_dir", "nothing, since dataset is a folder itself", data_dir)
     elif not (data_dir and Path(data_dir).expanduser().is_dir()):
         raise DualsegError(
@@ -125,7 +127,7 @@ def project_folder() -> Path:
 
 def _folder(dataset: str) -> str | None:
     """The folder, where a prepared one was given in place of a name."""
-    return None if dataset in SPECS else dataset
+    return None if dataset in DATASETS else dataset
 
 
 def _print(settings: NotebookSettings, others: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .data.known import dataset_spec
 from .errors import require, require_one_of
 
 CHOICES = {
@@ -137,12 +138,6 @@ def _range(name: str, low: float, high: float, config: LossConfig) -> tuple[str,
     return name, f"a number from {low} to {high}", getattr(config, name)
 
 
-# Section 4.4: where a data set's values differ from those of LA (phantom and own data: as LA).
-DATASET_CHOICES: dict[str, dict[str, float]] = {
-    "pancreas": {"alpha": 0.6, "gamma": 80.0},
-    "brats2019": {"gamma": 30.0},
-}
-
 _NO_CPS, _NO_EFS = {"weight_cross_pseudo": 0.0}, {"weight_entropy_filtered": 0.0}
 _NO_CR, _NO_UE, _NO_PGL = {"alpha": 0.0}, {"weight_uncertainty": 0.0}, {"weight_contrast": 0.0}
 
@@ -192,7 +187,10 @@ PRESETS: dict[str, Preset] = {
 
 
 def preset_losses(preset: str, dataset: str) -> LossConfig:
-    """The choices of a preset for a data set. Raises DualsegError for an unknown preset."""
+    """The choices of a preset for a data set; section 4.4 has values of its own for some.
+
+    Raises DualsegError for an unknown preset or data set.
+    """
     require_one_of("preset", preset, PRESETS)
-    choices = {**DATASET_CHOICES.get(dataset, {}), **PRESETS[preset].changes}
+    choices = {**dataset_spec(dataset).settings.get("dual", {}), **PRESETS[preset].changes}
     return dataclasses.replace(LossConfig(), **choices)

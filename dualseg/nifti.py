@@ -21,6 +21,7 @@ from nibabel import orientations
 from torch import Tensor
 
 from .cache import shrink_image
+from .data.spec import DatasetSpec
 from .datasets import Dataset
 from .environment import pick_device
 from .errors import DualsegError
@@ -30,7 +31,6 @@ from .memory import require_memory
 from .plotting import CasePicture, plot_cases, save
 from .recipes import Box
 from .runs import Run
-from .specs import DatasetSpec
 
 SAME_SPACING = 0.01  # voxel sizes that differ by less are taken as equal
 FAR_LARGER = 1.5  # warn where a side is so many times longer than any training volume's

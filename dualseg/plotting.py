@@ -120,6 +120,7 @@ def _check_shapes(name: str, arrays: Iterable[np.ndarray]) -> None:
 class CasePicture:
     """One row of `plot_cases`: image (X, Y, Z), and truth (if known) and predictions by name.
 
+    `spacing` is the voxel size in mm of this case, where not all cases of a picture share one.
     Raises ValueError for an image that is not 3D or a mask of another shape.
     """
 
@@ -127,6 +128,7 @@ class CasePicture:
     image: np.ndarray
     truth: np.ndarray | None = None
     predictions: Masks = field(default_factory=dict)
+    spacing: Spacing = None
 
     def __post_init__(self) -> None:
         _check_shapes(f"the row {self.title!r}", [self.image, *self.masks().values()])
@@ -145,13 +147,15 @@ def plot_cases(
     """One row a case: slices through the largest truth area, with the contours of all masks.
 
     Without a truth the slices follow the predictions' union. `columns` are some of `PLANES`; the
-    gray window spans percentiles 1 to 99 of each volume. Raises ValueError for no cases, an
+    gray window spans percentiles 1 to 99 of each volume. `spacing` is that of all cases that do not
+    have their own. Raises ValueError for no cases, an
     unknown column, a wrong spacing or a wrong orientation.
     """
     if not cases or not columns or not set(columns) <= set(PLANES):
         raise ValueError(f"plot_cases needs a case and columns among {', '.join(PLANES)}.")
-    voxel = _voxel(spacing, orientation)
-    sizes = np.array([to_display(case.image, orientation).shape for case in cases]) * voxel
+    spacings = [spacing if case.spacing is None else case.spacing for case in cases]
+    voxels = [_voxel(size, orientation) for size in spacings]
+    sizes = np.array([to_display(case.image, orientation).shape for case in cases]) * voxels
     widths = [sizes[:, PLANES[plane][1]].max() for plane in columns]
     heights = sizes[:, [PLANES[plane][2] for plane in columns]].max(axis=1)
     inches = heights * 0.97 * WIDTH / sum(widths) + 0.55  # 0.55: title and label of a row
@@ -160,13 +164,13 @@ def plot_cases(
         len(cases), len(columns), squeeze=False, width_ratios=widths, height_ratios=inches
     )
     look = styles(name for case in cases for name in case.masks())
-    for case, row in zip(cases, axes, strict=True):
+    for case, row, size, voxel in zip(cases, axes, spacings, voxels, strict=True):
         row[0].set_title(case.title, loc="left", fontsize=11, fontweight="bold")
         for plane, axis in zip(columns, row, strict=True):
             _draw_plane(axis, case, plane, orientation, look)
             _, across, down = PLANES[plane]
             axis.set_aspect(voxel[down] / voxel[across], anchor="N")
-            _scale_bar(axis, voxel[across], "voxels" if spacing is None else "mm")
+            _scale_bar(axis, voxel[across], "voxels" if size is None else "mm")
     lines = [Line2D([], [], label=name, **style) for name, style in look.items()]
     figure.legend(handles=lines, loc="outside lower center", ncols=len(look) or 1, handlelength=4)
     return figure

@@ -20,78 +20,74 @@ import torch
 from tqdm import tqdm
 
 from .alignment import draw_sheet
-from .cases import read_h5
-from .errors import DualsegError, require_one_of
+from .cases import fingerprint, read_h5
+from .data.spec import DatasetSpec
+from .errors import DualsegError
 from .files import DAY, remove_scraps
 from .nifti import resize
 from .prepared import (
     is_prepared,
     read_case_record,
     read_manifest,
-    sha256_of,
     write_case,
     write_manifest,
 )
-from .raw import FINDERS, RawCase
-from .recipes import RECIPES, VERSION, Recipe
-from .specs import SPECS
-from .splits import Lists, drawn, given, protocols, published
+from .raw import RawCase
+from .recipes import VERSION, Recipe
+from .splits import CaseLists
 from .volumes import oriented, require_same_grid, says_orientation
 
 
-def prepare(
-    dataset: str,
-    images: str | Path,
-    labels: str | Path | None,
-    out: str | Path,
-    recipe: Recipe | None = None,
-    *,
-    lists: str | None = None,
-    train_list: Path | None = None,
-    test_list: Path | None = None,
-    modalities: tuple[str, ...] = ("flair",),
+def prepare_cases(
+    spec: DatasetSpec, cases: Sequence[RawCase], lists: CaseLists, out: Path, recipe: Recipe
 ) -> list[str]:
-    """Prepare the raw files of "la", "pancreas", "brats2019" or a "folder"; returns remarks.
+    """Prepare the raw files of those cases that are in the lists.
 
-    `labels` may be None where they lie among the images. The ids that train and test are the
-    published ones (`lists` names a protocol where there are several), or those of the files
-    `train_list` and `test_list`; for a folder they are drawn. `out` gets the prepared layout (see
-    `dualseg.prepared`).
+    Parameters
+    ----------
+    spec : DatasetSpec
+        Of the data set, with the modalities that the cases' images are.
+    cases : sequence of RawCase
+        Where the files lie.
+    lists : CaseLists
+        The ids that train and test.
+    out : Path
+        Folder to make, in the prepared layout (see `dualseg.prepared`).
+    recipe : Recipe
+        What is done to each scan.
 
-    Raises DualsegError naming the file for anything that does not fit; cases that were finished
-    before stay and are not done again.
+    Returns
+    -------
+    list of str
+        Remarks that the user should read.
+
+    Raises
+    ------
+    DualsegError
+        Naming the file for anything that does not fit. Cases that were finished before stay and are
+        not done again.
     """
-    require_one_of("dataset", dataset, FINDERS)
-    recipe = RECIPES[dataset] if recipe is None else recipe
-    images, out = Path(images), Path(out)
-    labels = images if labels is None else Path(labels)
-    extra = {"modalities": modalities} if dataset == "brats2019" else {}
-    cases = FINDERS[dataset](images, labels, **extra)
-    split = _split(dataset, cases, recipe, lists, train_list, test_list)
-    names = modalities if dataset == "brats2019" else SPECS[dataset].modalities
-    _require_own_folder(out, dataset, recipe, names)
+    _require_own_folder(out, spec, recipe)
     remove_scraps(out, older_than=DAY)
-    listed = {*split.train, *split.test}
+    listed = {*lists.train, *lists.test}
     cases = [case for case in cases if case.id in listed]
-    records = _run(cases, out, recipe, SPECS[dataset].orientation)
-    remarks = _remarks(cases, labels, records, recipe)
-    manifest = _manifest(dataset, cases, recipe, records, split, names)
-    write_manifest(out, manifest, split.train, split.test)
+    records = _run(cases, out, recipe, spec.orientation)
+    remarks = _remarks(cases, records, recipe)
+    manifest = _manifest(spec, cases, recipe, records, lists)
+    write_manifest(out, manifest, lists.train, lists.test)
     draw_sheet(out, manifest)
     return remarks
 
 
-def _require_own_folder(
-    out: Path, dataset: str, recipe: Recipe, modalities: tuple[str, ...]
-) -> None:
+def _require_own_folder(out: Path, spec: DatasetSpec, recipe: Recipe) -> None:
     """Refuse to replace what runs may have been trained on, and files of somebody else."""
     if is_prepared(out):
         before = read_manifest(out)
         there = Recipe.of(before["recipe"]).of_arrays() if before["recipe"] else {}
         there["modalities"] = tuple(before["modalities"])
-        wanted = {**recipe.of_arrays(), "modalities": tuple(modalities)}
+        wanted = {**recipe.of_arrays(), "modalities": spec.modalities}
         other = [name for name in wanted if there.get(name, wanted[name]) != wanted[name]]
-        if before["dataset"] == dataset and before["recipe"] and not other:
+        if before["dataset"] == spec.name and before["recipe"] and not other:
             return
         found = ", ".join(f"{name} {there[name]}" for name in other) or f"{before['title']!r}"
         raise DualsegError(
@@ -102,30 +98,6 @@ def _require_own_folder(
         raise DualsegError(
             f"{out}: expected a new or empty folder, found other files in it; give another --out."
         )
-
-
-def _split(
-    dataset: str,
-    cases: Sequence[RawCase],
-    recipe: Recipe,
-    lists: str | None,
-    train_list: Path | None,
-    test_list: Path | None,
-) -> Lists:
-    ids = [case.id for case in cases]
-    labeled = [case.id for case in cases if case.label]
-    if train_list or test_list:
-        return given(train_list, test_list, ids, labeled)
-    if dataset == "folder":
-        return drawn(labeled, [i for i in ids if i not in labeled], recipe.test_share, recipe.seed)
-    names = {name.split("/")[-1]: name for name in protocols(dataset)}
-    if lists is None:
-        lists = next(iter(names))
-        withdrawn = {"PANCREAS_0025", "PANCREAS_0070"}
-        if dataset == "pancreas" and not withdrawn <= set(ids):
-            lists = "coranet"  # the archive gives 80 of once 82 cases now
-    require_one_of("lists", lists, names)
-    return published(names[lists], set(ids))
 
 
 def _run(
@@ -210,7 +182,7 @@ def _intact(out: Path, record: dict[str, Any]) -> bool:
         image, label = read_h5(out / record["file"], labeled)
     except DualsegError:
         return False
-    return sha256_of(image, label if labeled else None) == record["sha256"]
+    return fingerprint(image, label) == record["fingerprint"]
 
 
 def _classes(path: Path, label: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, list[int]]:
@@ -244,7 +216,7 @@ def _resize_label(label: np.ndarray, shape: list[int]) -> np.ndarray:
 
 
 def _remarks(
-    cases: Sequence[RawCase], labels: Path, records: dict[str, dict[str, Any]], recipe: Recipe
+    cases: Sequence[RawCase], records: dict[str, dict[str, Any]], recipe: Recipe
 ) -> list[str]:
     """What the user should read; raises DualsegError for a label value that never occurs."""
     remarks = []
@@ -253,7 +225,7 @@ def _remarks(
     absent = sorted(set(recipe.values) - set(numbers))
     if absent:
         raise DualsegError(
-            f"values: expected values that occur in {labels} ({listed or 'none'}), found "
+            f"values: expected values that occur in the labels ({listed or 'none'}), found "
             f"{absent[0]}."
         )
     left = [number for number in numbers if number not in recipe.values]
@@ -302,34 +274,41 @@ def _remarks(
 
 
 def _manifest(
-    dataset: str,
+    spec: DatasetSpec,
     cases: Sequence[RawCase],
     recipe: Recipe,
     records: dict[str, dict[str, Any]],
-    split: Lists,
-    modalities: tuple[str, ...],
+    lists: CaseLists,
 ) -> dict[str, Any]:
-    spec = SPECS[dataset]
-    labeled = {case.id for case in cases if case.label}
-    pool = split.train[: len(split.train) - split.validation]
-    have_labels = sum(case in labeled for case in pool)
-    few = have_labels if have_labels < len(pool) else max(1, have_labels // 4)
-    fits = dataset != "folder" and spec.labeled < len(pool) and spec.labeled <= have_labels
-    usual_values = recipe.values == RECIPES[dataset].values
+    usual_values = spec.usual_recipe is not None and recipe.values == spec.usual_recipe.values
     classes = spec.classes[1:] if usual_values else [f"value {v}" for v in recipe.values]
     spacings = np.median([record["spacing"] for record in records.values()], axis=0)
     return {
-        "dataset": dataset,
+        "dataset": spec.name,
         "title": spec.title,
-        "recipe": {"name": dataset, "version": VERSION, **asdict(recipe)},
+        "recipe": {"name": spec.name, "version": VERSION, **asdict(recipe)},
         "classes": [spec.classes[0], *classes],
-        "modalities": list(modalities),
+        "modalities": list(spec.modalities),
         "orientation": spec.orientation,
         "spacing": [round(float(s), 4) for s in spacings],
-        "labeled": spec.labeled if fits else few,
-        "validation": split.validation,
+        "labeled": _usual_labeled(spec, {case.id for case in cases if case.label}, lists),
+        "validation": lists.validation,
         "cases": records,
     }
+
+
+def _usual_labeled(spec: DatasetSpec, labeled: set[str], lists: CaseLists) -> int:
+    """How many labels a training uses unless told otherwise.
+
+    The field's number where the data set has published lists and enough cases. Else all labels
+    there are, or, where no case is without one, a quarter of them, so that some are left to be
+    used as unlabeled ones.
+    """
+    pool = lists.train[: len(lists.train) - lists.validation]
+    having = sum(case in labeled for case in pool)
+    if spec.lists and spec.labeled < len(pool) and spec.labeled <= having:
+        return spec.labeled
+    return having if having < len(pool) else max(1, having // 4)
 
 
 def _foreground(record: dict[str, Any]) -> int:

@@ -1,7 +1,7 @@
 """The prepared layout: a folder that any data set ends in, whatever its raw files were.
 
 manifest.json     what there is: recipe, classes, orientation, and a record of each case
-train.list        ids, labeled ones first; test.list likewise
+train.list        ids that train, one a line; test.list likewise
 cases/<id>.h5     "image" float32 (X, Y, Z), with several channels (C, X, Y, Z), and, where there is
                   one, "label" (X, Y, Z) uint8
 cases/<id>.json   the case's record (the manifest's entry), so that preparing can be resumed; its
@@ -11,7 +11,6 @@ alignment.png     label contours on the images, to be looked at
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +18,16 @@ from typing import Any
 
 import numpy as np
 
+from .cases import fingerprint
 from .errors import DualsegError, brief
-from .files import read_json, require_fields, require_file_name, write_atomically, write_json
+from .files import (
+    read_json,
+    read_text,
+    require_fields,
+    require_file_name,
+    write_atomically,
+    write_json,
+)
 
 LAYOUT = 1
 MANIFEST = "manifest.json"
@@ -35,15 +42,6 @@ SPEC_FIELDS = (
     "recipe",
 )
 """What the manifest says of the whole data set (fields of `DatasetSpec`)."""
-
-
-def sha256_of(image: np.ndarray, label: np.ndarray | None) -> str:
-    """SHA-256 over shapes and values of a case's arrays, so that it does not depend on the file."""
-    arrays = [image] if label is None else [image, label]
-    digest = hashlib.sha256(repr([array.shape for array in arrays]).encode())
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def write_case(
@@ -86,7 +84,7 @@ def case_record(
         "label_voxels": None
         if label is None
         else {str(value): int(number) for value, number in voxels.items()},
-        "sha256": sha256_of(image, label),
+        "fingerprint": fingerprint(image, label),
     }
 
 
@@ -96,7 +94,7 @@ def read_case_record(root: Path, case_id: str) -> dict[str, Any] | None:
     try:
         record = read_json(path)
         _require_record(record, path)
-        require_fields(record, {"stamp": str, "sha256": str}, path)
+        require_fields(record, {"stamp": str, "fingerprint": str}, path)
     except DualsegError:
         return None
     return record if path.with_suffix(".h5").is_file() else None
@@ -110,6 +108,25 @@ def write_manifest(
         text = "".join(f"{case}\n" for case in ids)
         write_atomically(root / f"{name}.list", lambda file, text=text: file.write(text.encode()))
     write_json(root / MANIFEST, {"layout": LAYOUT, **manifest})
+
+
+def has_lists(root: Path) -> bool:
+    """Whether a folder holds lists of its own."""
+    return all((root / f"{name}.list").is_file() for name in ("train", "test"))
+
+
+def read_lists(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Training and test ids of a folder's own lists.
+
+    Raises DualsegError where a list is missing, or an id cannot be a file's name.
+    """
+    lists = []
+    for path in (root / "train.list", root / "test.list"):
+        if not path.is_file():
+            raise DualsegError(f"{path}: expected the list of ids, an id a line, found none.")
+        ids = read_text(path).split()
+        lists.append(tuple(require_file_name(case_id, path) for case_id in ids))
+    return lists[0], lists[1]
 
 
 def is_prepared(root: Path) -> bool:

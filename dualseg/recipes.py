@@ -143,25 +143,3 @@ class Recipe:
             mean, deviation = (basis.mean(), basis.std() or 1.0) if basis.size else (0.0, 1.0)
             crop = (crop - mean) / deviation
         return crop.astype(np.float32)
-
-
-RECIPES = {
-    "folder": Recipe(),
-    # Yu et al., UA-MT, 2019: z-score of the whole scan, then a crop in x and y round the label.
-    "la": Recipe(
-        values=(255,),
-        normalise="zscore",
-        crop="label",
-        margin=(10, 19),
-        axes="xy",
-        size=(112, 112, 1),
-    ),
-    # The paper, section 4.1: [-120, 240] HU, a crop with 25 voxels round the label.
-    "pancreas": Recipe(window=(-120.0, 240.0), crop="label", margin=(25, 25), size=(96, 96, 96)),
-    # SSL4MIS: box of the brain, 99.9th percentile, z-score of the voxels above 0; all tumour parts
-    # are one foreground.
-    "brats2019": Recipe(
-        clip_percentile=99.9, normalise="zscore_nonzero", statistics="crop", crop="nonzero"
-    ),
-}
-"""The published preparation of each data set, and that of a folder of NIfTI files."""

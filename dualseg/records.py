@@ -10,12 +10,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from .data.known import dataset_spec
 from .errors import DualsegError
 from .files import read_json, require_fields, require_file_name, write_atomically, write_json
 from .loss_config import preset_losses
 from .metrics import summarize
 from .runs import Run
-from .specs import dataset_spec
 from .text import as_markdown, columns
 
 PUBLISHED = Path("figures") / "records"

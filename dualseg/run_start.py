@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .config import Experiment
+from .data.spec import noted_spec
 from .datasets import Dataset, Split
 from .distributed import Team
 from .environment import describe_device, pick_device, versions
@@ -14,7 +15,6 @@ from .errors import DualsegError
 from .methods import Method
 from .networks import LEVEL_STRIDE
 from .runs import Run
-from .specs import noted
 
 
 def check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
@@ -105,7 +105,7 @@ def _describe(
             "fingerprint": fingerprint,
             "largest_shape": shapes.max(0).tolist(),
             "lists": dataset.lists,
-            "spec": noted(dataset.spec),
+            "spec": noted_spec(dataset.spec),
             "split": {name: list(ids) for name, ids in vars(split).items()},
         },
         "versions": versions(),

@@ -17,12 +17,13 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from .config import Experiment
+from .data.known import dataset_spec
+from .data.spec import DatasetSpec, prepared_spec
 from .errors import DualsegError
 from .files import write_atomically
 from .memory import require_memory
 from .methods import Method, build_method
 from .run_folder import RunFolder
-from .specs import DatasetSpec, dataset_spec, prepared_spec
 
 _WEIGHT, _OPTIMIZER = "weight:", "optimizer:"
 _DIGEST = "sha256"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import Experiment
+from .data.known import DATASETS
 from .datasets import open_dataset
 from .errors import DualsegError, require, require_one_of
 from .evaluate import evaluate
@@ -23,7 +24,6 @@ from .prepared import is_prepared
 from .records import MEASURES, losses_of, mean_of_runs
 from .run_start import check_folder
 from .runs import Run
-from .specs import SPECS
 from .text import columns
 from .train import fit
 
@@ -124,7 +124,7 @@ def plan(
         if not preset_of(experiment):  # else the same run would differ in a word without meaning
             experiment = Experiment.default(name, profile, **changes)
         experiment = experiment.replace(**_settings(settings, experiment))
-        data = name if name in SPECS else Path(name).resolve().name
+        data = name if name in DATASETS else Path(name).resolve().name
         member = _member(out, data, experiment)
         if member.name in members and members[member.name] != member:
             raise DualsegError(
@@ -152,13 +152,13 @@ def _member(out: Path, data: str, experiment: Experiment) -> Member:
 
 def _data(given: str) -> tuple[str, str | None]:
     name, _, root = given.partition("=")
-    if Path(given).is_dir() and given not in SPECS and not is_prepared(Path(given)):
+    if Path(given).is_dir() and given not in DATASETS and not is_prepared(Path(given)):
         raise DualsegError(
             f"dataset: expected a name, NAME=FOLDER or a folder that `dualseg data prepare` made, "
             f"found the folder {given!r} without a manifest; if it holds the files of la, say "
             f"la={given}."
         )
-    return (name, root) if name in SPECS and root else (given, None)
+    return (name, root) if name in DATASETS and root else (given, None)
 
 
 def _settings(given: Iterable[str], usual: Experiment) -> dict[str, Any]:

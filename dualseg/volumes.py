@@ -9,10 +9,10 @@ import numpy as np
 from nibabel import orientations
 
 from .errors import DualsegError
+from .files import NIFTI
 from .memory import require_memory
 from .nifti import read_nifti
 
-NIFTI = (".nii.gz", ".nii")
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 

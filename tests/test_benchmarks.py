@@ -16,11 +16,11 @@ from torch import nn
 from benchmarks import __main__ as benchmarks
 from benchmarks import gpu_levers, plain, ratio, soak_report, training_step
 from dualseg.config import Experiment
+from dualseg.data.known import dataset_spec
 from dualseg.inference import sliding_window
 from dualseg.methods import build_method
 from dualseg.metrics import compare_masks
 from dualseg.networks import NetworkOutput
-from dualseg.specs import dataset_spec
 
 
 class Memory(nn.Module):

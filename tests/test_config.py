@@ -5,22 +5,23 @@ import json
 import pytest
 
 from dualseg.config import Experiment
+from dualseg.data.known import DATASETS
+from dualseg.data.spec import PROFILES
 from dualseg.errors import DualsegError
 from dualseg.loss_config import LossConfig
-from dualseg.specs import PROFILES, SPECS
 from dualseg.train_config import TrainConfig
 
 
-@pytest.mark.parametrize("dataset", SPECS)
+@pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_default_takes_sizes_of_data_set_and_profile(dataset, profile):
     experiment = Experiment.default(dataset, profile)
-    assert experiment.train == SPECS[dataset].profiles[profile]
-    assert experiment.labeled == SPECS[dataset].labeled
+    assert experiment.train == DATASETS[dataset].profiles[profile]
+    assert experiment.labeled == DATASETS[dataset].labeled
 
 
 def test_full_la_is_the_paper_section_4_2():
-    assert SPECS["la"].profiles["full"] == TrainConfig(
+    assert DATASETS["la"].profiles["full"] == TrainConfig(
         resolution="full",
         patch=(112, 112, 80),
         stride=(18, 18, 4),

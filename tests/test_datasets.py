@@ -9,9 +9,9 @@ from conftest import TEST, TRAIN, ball_case, write_la_case
 
 from dualseg.cache import shrink_image, shrink_label
 from dualseg.check import check
-from dualseg.datasets import Split, open_dataset, published_lists
+from dualseg.data.known import DATASETS, published_lists
+from dualseg.datasets import Split, open_dataset
 from dualseg.errors import DualsegError
-from dualseg.specs import SPECS
 
 
 def test_published_splits_are_disjoint_and_complete():
@@ -150,6 +150,11 @@ def test_unknown_data_set():
         open_dataset("heart")
 
 
+def test_unknown_resolution():
+    with pytest.raises(DualsegError, match="resolution: expected one of full, half, quarter"):
+        open_dataset("phantom", resolution="double")
+
+
 def test_no_root_given():
     with pytest.raises(DualsegError, match="needs the folder with its files; give --root DIR"):
         open_dataset("la")
@@ -250,4 +255,4 @@ def test_real_la_has_the_facts_of_its_spec(real_la):
         assert case.image.shape[2] == 88
         assert set(np.unique(case.label)) == {0, 1}
         assert 0.01 < case.label.mean() < 0.15
-    assert SPECS["la"].spacing == (0.625,) * 3
+    assert DATASETS["la"].spacing == (0.625,) * 3

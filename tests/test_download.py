@@ -19,11 +19,10 @@ import pytest
 from dualseg import download
 from dualseg.check import check
 from dualseg.cli import main
+from dualseg.data.known import dataset_spec, published_lists
 from dualseg.datasets import open_dataset
-from dualseg.download import SOURCES, checksums, fetch
+from dualseg.download import checksums, fetch
 from dualseg.errors import DualsegError
-from dualseg.specs import dataset_spec
-from dualseg.splits import published_lists
 
 TRAIN, TEST = published_lists("la")
 CASES = [*TRAIN[:4], *TEST[:2]]
@@ -210,5 +209,5 @@ def test_a_folder_that_cannot_be_written_is_named(server, expected, tmp_path):
 def test_checksums_are_of_the_published_cases():
     assert set(checksums("la")) == {*TRAIN, *TEST}
     assert all(len(value) == 64 for value in checksums("la").values())
-    assert "yulequan/UA-MT" in SOURCES["la"]
-    assert "data fetch la" in dataset_spec("la").terms
+    assert "yulequan/UA-MT" in dataset_spec("la").download
+    assert "data fetch la" in dataset_spec("la").source_and_terms

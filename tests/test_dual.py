@@ -19,6 +19,7 @@ from equations import (
 )
 
 from dualseg.config import Experiment
+from dualseg.data.known import dataset_spec
 from dualseg.gradients import gradient_table, released_gradient_table, released_values
 from dualseg.loss_config import PRESETS, LossConfig, preset_losses
 from dualseg.losses import contrast_weight
@@ -26,7 +27,6 @@ from dualseg.methods import build_method
 from dualseg.methods.dual import dual_terms, dual_weights
 from dualseg.networks import NetworkOutput
 from dualseg.sampling import Batch
-from dualseg.specs import dataset_spec
 from dualseg.train_config import Progress
 
 PAPER = LossConfig()

@@ -25,13 +25,13 @@ import dualseg.predictions as predictions
 from dualseg import plotting
 from dualseg import train as training
 from dualseg.cli import main
+from dualseg.data.known import prepare
 from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
 from dualseg.files import read_json, write_json
 from dualseg.lock import HOLDER, LOCK, held, is_held
 from dualseg.masks import SavedMasks, save_masks
-from dualseg.prepare import prepare
 from dualseg.runs import Run, read_checkpoint
 from dualseg.train import fit
 

@@ -24,6 +24,7 @@ import dualseg.memory
 from dualseg.cases import read_h5
 from dualseg.cli import main
 from dualseg.config import Experiment
+from dualseg.data.known import prepare
 from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
@@ -31,7 +32,6 @@ from dualseg.files import read_json, write_json
 from dualseg.lock import HOLDER, LOCK
 from dualseg.masks import SavedMasks, load_masks, save_masks
 from dualseg.nifti import read_nifti
-from dualseg.prepare import prepare
 from dualseg.records import publish
 from dualseg.runs import Run, read_checkpoint
 from dualseg.train import fit

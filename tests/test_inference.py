@@ -6,10 +6,10 @@ import torch
 
 from dualseg.cache import shrink_image
 from dualseg.config import Experiment
+from dualseg.data.known import dataset_spec
 from dualseg.errors import DualsegError
 from dualseg.inference import masks_of, predict_volume, sliding_window, window_starts
 from dualseg.methods import build_method
-from dualseg.specs import dataset_spec
 from dualseg.train_config import TrainConfig
 
 

@@ -214,6 +214,23 @@ def test_voxels_have_their_proportions_after_axes_are_swapped():
     assert [axis.get_aspect() for axis in axes] == pytest.approx([7 / 3, 2 / 3, 2 / 7])
 
 
+def test_each_case_is_drawn_with_its_own_voxels():
+    image = np.zeros((40, 40, 40))
+    cases = [
+        CasePicture("a", image, spacing=(1.0, 1.0, 3.0)),
+        CasePicture("b", image, spacing=(2.0, 1.0, 1.0)),
+        CasePicture("c", image),
+    ]
+    axes = np.reshape(plot_cases(cases, (1.0, 1.0, 2.0), orientation="RAS").axes, (3, 3))
+    # Rows over columns: axial y/x, coronal z/x, sagittal z/y.
+    aspects = [[axis.get_aspect() for axis in row] for row in axes]
+    np.testing.assert_allclose(aspects, [[1, 3, 3], [0.5, 0.5, 1], [1, 2, 2]])
+    (start, end), (start_b, end_b) = (lines(row[0], "bar")[0] for row in axes[:2])
+    assert end[0] - start[0] == pytest.approx(10)  # 10 mm in voxels of 1 mm
+    assert end_b[0] - start_b[0] == pytest.approx(10)  # 20 mm in voxels of 2 mm
+    assert "20 mm" in texts(axes[1, 0])
+
+
 def test_bad_cases_are_refused():
     image, mask = np.zeros((4, 5, 6)), np.zeros((4, 5, 7), bool)
     with pytest.raises(ValueError, match=r"the row 'x' must have 3D arrays of one shape.*4, 5, 7"):

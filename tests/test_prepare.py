@@ -15,11 +15,11 @@ from dualseg import prepare
 from dualseg.check import check
 from dualseg.cli import main
 from dualseg.config import Experiment
+from dualseg.data.known import prepare as prepare_raw
 from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
 from dualseg.loss_config import preset_losses
-from dualseg.prepare import prepare as prepare_raw
 from dualseg.recipes import Recipe
 from dualseg.train import fit
 
@@ -183,19 +183,92 @@ def test_split_is_drawn_from_labeled_cases_with_a_seed(raw):
     }
     assert len(drawn) > 1
     assert data.split(4).unlabeled == ("scan5", "scan6")
-    with pytest.raises(DualsegError, match=r"case scan5: expected a label.*--labeled"):
+    with pytest.raises(DualsegError, match=r"labeled: expected at most 4 .*found 5; .*--labeled"):
         data.split(5)
-    with pytest.raises(DualsegError, match=r"case scan\d: expected a label.*--validation"):
-        data.split(2, validation=1)
+    with pytest.raises(DualsegError, match=r"at most 2 \(of 6 training cases 4 have a label"):
+        data.split(3, validation=2)
 
 
-def test_given_lists_are_kept(raw):
-    (raw / "a.list").write_text("scan6\nscan2\nscan5\nscan0\n")
+def test_validation_cases_are_labeled_ones(raw):
+    run_prepare(raw)
+    data = open_dataset(str(raw / "data"))
+    split = data.split(2, validation=1)
+    labeled = [case for case in data.train if case not in ("scan5", "scan6")]
+    assert list(split.labeled) == labeled[:2]
+    assert list(split.validation) == labeled[3:]
+    assert split.unlabeled == (labeled[2], "scan5", "scan6")
+    experiment = Experiment.default(
+        str(raw / "data"), "smoke", labeled=2, validation=1, iterations=2
+    )
+    record = evaluate(fit(experiment, raw / "run").folder, "val")
+    assert [case["id"] for case in record["cases"]] == labeled[3:]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_given_lists_keep_their_order(raw):
+    (raw / "a.list").write_text("scan6\nscan2\nscan5\nscan0\nscan3\n")
     (raw / "b.list").write_text("scan4 scan1\n")
     run_prepare(raw, train_list=raw / "a.list", test_list=raw / "b.list")
     data = open_dataset(str(raw / "data"))
-    assert data.train == ("scan2", "scan0", "scan6", "scan5")  # labeled first, else as given
+    assert data.train == ("scan6", "scan2", "scan5", "scan0", "scan3")
     assert data.test == ("scan4", "scan1")
+    split = data.split(1, validation=1)
+    assert (split.labeled, split.validation) == (("scan2",), ("scan3",))
+    assert split.unlabeled == ("scan6", "scan5", "scan0")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_new_scans_leave_the_test_cases_where_they_were(raw):
+    run_prepare(raw)
+    before = open_dataset(str(raw / "data"))
+    assert prepare_again(raw) == run_prepare(raw)  # the same files: nothing to say of the lists
+    for i in range(7, 17):
+        image, label = volumes(i)
+        save_as(raw / "images" / f"scan{i}.nii.gz", image)
+        save_as(raw / "labels" / f"scan{i}.nii.gz", label)
+    (note, *_) = prepare_again(raw)
+    after = open_dataset(str(raw / "data"))
+    assert set(before.test) < set(after.test)
+    assert set(before.train) < set(after.train)
+    assert len(after.test) == 3  # a fifth of 15 labels
+    joined = sorted(set(after.test) - set(before.test))
+    assert f"the lists in {raw / 'data'} have changed; now test cases: {', '.join(joined)}" in note
+    assert "new training cases: scan1" in note
+    for name in before.test:  # a test case that is gone is told, and another one is not put back
+        (raw / "images" / f"{name}.nii.gz").unlink()
+        (raw / "labels" / f"{name}.nii.gz").unlink()
+    (note, *_) = prepare_again(raw)
+    assert f"no longer test cases: {before.test[0]}" in note
+    assert set(open_dataset(str(raw / "data")).test) == set(joined)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_draw_with_another_seed_is_told(raw):
+    run_prepare(raw)
+    before = open_dataset(str(raw / "data")).test
+    notes = [prepare_again(raw, recipe=Recipe(seed=seed))[0] for seed in (1, 2, 3)]
+    assert any(f"no longer test cases: {before[0]}" in note for note in notes)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_case_has_one_fingerprint_in_manifest_and_cache(raw):
+    run_prepare(raw)
+    data = open_dataset(str(raw / "data"), resolution="half")
+    manifest = json.loads((raw / "data" / "manifest.json").read_text(encoding="utf-8"))
+    for case_id in ("scan0", "scan6"):  # with and without a label
+        assert data.sha256(case_id) == manifest["cases"][case_id]["fingerprint"]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_folder_of_an_earlier_version_is_still_read_and_checked(raw):
+    """Its manifest has another fingerprint, under another name, which is not compared."""
+    run_prepare(raw)
+    path = raw / "data" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    for record in manifest["cases"].values():
+        record["sha256"] = record.pop("fingerprint")[::-1]
+    path.write_text(json.dumps(manifest))
+    assert check(str(raw / "data"))[1] == []
 
 
 def test_manifest_records_what_is_there(raw):
@@ -282,6 +355,44 @@ def test_train_evaluate_predict_on_a_prepared_folder(raw):
     mask, like = nib.load(raw / "mask.nii.gz"), nib.load(scan)
     assert mask.shape == like.shape
     np.testing.assert_allclose(mask.affine, like.affine)
+
+
+def test_pictures_have_the_proportions_of_each_case(tmp_path, monkeypatch):
+    """Voxels are 1 mm wide; they are 1, 2 or 4 mm high: coronal panels show z over x."""
+    heights = {"a": 1.0, "b": 2.0, "c": 4.0}
+    for i, (name, height) in enumerate(heights.items()):
+        image, label = volumes(i)
+        affine = np.diag([1, 1, height, 1])
+        save_as(tmp_path / "images" / f"{name}.nii", image, affine=affine)
+        save_as(tmp_path / "labels" / f"{name}.nii", label, affine=affine)
+    (tmp_path / "train.txt").write_text("b")
+    (tmp_path / "test.txt").write_text("a c")
+    drawn = {}
+
+    def keep(figure, path, alt):
+        drawn[path.name] = figure
+
+    monkeypatch.setattr("dualseg.alignment.save", keep)
+    monkeypatch.setattr("dualseg.evaluate.save", keep)
+    how = {"train_list": tmp_path / "train.txt", "test_list": tmp_path / "test.txt"}
+    run_prepare(tmp_path, **how)
+    sheet = drawn["alignment.png"].axes
+    found = {
+        row.get_title(loc="left"): panel.get_aspect()
+        for row, panel in zip(sheet[::3], sheet[1::3], strict=True)
+    }
+    assert found == heights
+    experiment = Experiment.default(
+        str(tmp_path / "data"), "smoke", method="supervised", labeled=1, iterations=2
+    )
+    run = fit(experiment, tmp_path / "run")
+    evaluate(run.folder)
+    cases = drawn[run.pictures("test")[0].name].axes
+    found = {
+        row.get_title(loc="left").split()[1][0]: panel.get_aspect()
+        for row, panel in zip(cases[::3], cases[1::3], strict=True)
+    }
+    assert found == {"a": 1.0, "c": 4.0}
 
 
 def test_two_foreground_classes_train(raw):

@@ -13,13 +13,12 @@ from rawdata import CODES, LANDMARK, SHAPE, SPACING, save_as, save_dicom, save_n
 from dualseg.check import check
 from dualseg.cli import main
 from dualseg.config import Experiment
+from dualseg.data.known import DATASETS, prepare, protocols, published_lists
 from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
 from dualseg.masks import load_masks
-from dualseg.prepare import prepare
-from dualseg.recipes import RECIPES, Recipe
-from dualseg.splits import PROTOCOLS, protocols, published_lists
+from dualseg.recipes import Recipe
 from dualseg.train import fit
 
 PLAIN = Recipe(values=(1, 2))  # nothing but the orientation
@@ -163,7 +162,7 @@ def la_by_hand(folder: Path, **changes) -> tuple[np.ndarray, np.ndarray, dict]:
         save_nrrd(folder / "raw" / name / "lgemri.nrrd", image, "LPS")
         save_nrrd(folder / "raw" / name / "laendo.nrrd", label, "LPS")
     settings = {"margin": (2, 2), "size": (12, 1, 1), **changes}
-    recipe = Recipe.of({**RECIPES["la"].of_arrays(), **settings})
+    recipe = Recipe.of({**DATASETS["la"].usual_recipe.of_arrays(), **settings})
     remarks = prepare(
         "la", folder / "raw", None, folder / "out", recipe, **lists(folder, ["a"], ["b"])
     )
@@ -204,7 +203,7 @@ def test_la_margins_are_drawn_between_10_and_19_with_a_seed(tmp_path):
     how = lists(tmp_path, list("abcdef"), list("gh"))
     margins = []
     for seed, out in ((0, "out0"), (0, "again"), (1, "out1")):
-        recipe = Recipe.of({**RECIPES["la"].of_arrays(), "seed": seed})
+        recipe = Recipe.of({**DATASETS["la"].usual_recipe.of_arrays(), "seed": seed})
         prepare("la", tmp_path / "raw", None, tmp_path / out, recipe, **how)
         cases = json.loads((tmp_path / out / "manifest.json").read_text(encoding="utf-8"))["cases"]
         boxes = np.array([record["box"] for record in cases.values()])
@@ -227,15 +226,16 @@ def test_la_full_z_score_is_of_the_scan(tmp_path):
     scan = volumes(1)[0].astype(np.float64)
     whole = ((scan - scan.mean()) / scan.std())[::-1, ::-1]
     image, _ = arrays(tmp_path / "out", "CASE1")
-    record = open_dataset(str(tmp_path / "out")).records["CASE1"]
+    record = open_dataset(str(tmp_path / "out")).source.records["CASE1"]
     box = tuple(slice(*side) for side in record["box"])
     np.testing.assert_allclose(image, whole[box], atol=1e-5)
-    assert "CASE3" not in open_dataset(str(tmp_path / "out")).records  # in no list
+    assert "CASE3" not in open_dataset(str(tmp_path / "out")).source.records  # in no list
 
 
 def test_pancreas_recipe_window_and_margin(tmp_path):
     ids = make_pancreas(tmp_path, 2)
-    recipe = Recipe.of({**RECIPES["pancreas"].of_arrays(), "margin": (3, 3), "size": (1, 1, 1)})
+    usual = DATASETS["pancreas"].usual_recipe
+    recipe = Recipe.of({**usual.of_arrays(), "margin": (3, 3), "size": (1, 1, 1)})
     how = lists(tmp_path, ids[:1], ids[1:])
     prepare("pancreas", tmp_path / "images", tmp_path / "labels", tmp_path / "out", recipe, **how)
     image, label = arrays(tmp_path / "out", ids[0])
@@ -243,7 +243,6 @@ def test_pancreas_recipe_window_and_margin(tmp_path):
     box = (slice(0, 12), slice(9, 23), slice(0, 13))  # the label is at 2..8, 12..19, 3..9
     np.testing.assert_allclose(image, ((units + 120) / 360)[box], atol=1e-6)
     np.testing.assert_array_equal(label, (volumes()[1] > 0)[box])
-    usual = RECIPES["pancreas"]
     assert (usual.window, usual.margin, usual.size) == ((-120, 240), (25, 25), (96, 96, 96))
 
 
@@ -261,9 +260,10 @@ def test_brats_recipe_crops_to_the_brain_and_normalises_it(tmp_path):
 def test_a_crop_that_does_not_see_the_label(tmp_path):
     ids = make_la(tmp_path / "raw")
     how = lists(tmp_path, ids[:3], ids[3:])
-    recipe = Recipe.of({**RECIPES["la"].of_arrays(), "crop": "centre", "size": (10, 12, 1)})
+    usual = DATASETS["la"].usual_recipe
+    recipe = Recipe.of({**usual.of_arrays(), "crop": "centre", "size": (10, 12, 1)})
     remarks = prepare("la", tmp_path / "raw", None, tmp_path / "out", recipe, **how)
-    record = open_dataset(str(tmp_path / "out")).records["CASE0"]
+    record = open_dataset(str(tmp_path / "out")).source.records["CASE0"]
     assert record["box"] == [[5, 15], [6, 18], [0, 18]]
     inside = (volumes()[1] > 0)[::-1, ::-1][5:15, 6:18].sum()
     assert record["label_voxels_cut_off"] == (volumes()[1] > 0).sum() - inside > 0
@@ -274,7 +274,7 @@ def test_a_crop_that_does_not_see_the_label(tmp_path):
 
 
 def test_published_lists_have_the_published_sizes():
-    sizes = {n: tuple(len(ids) for ids in published_lists(n)) for n in PROTOCOLS}
+    sizes = {n: tuple(len(ids) for ids in published_lists(n)) for n in protocols()}
     assert sizes == {
         "phantom": (40, 10),
         "la": (80, 20),
@@ -286,7 +286,7 @@ def test_published_lists_have_the_published_sizes():
         "pancreas/coranet": (62, 18),
         "brats2019": (275, 60),
     }
-    for name in PROTOCOLS:
+    for name in protocols():
         train, test = published_lists(name)
         assert len({*train, *test}) == len(train) + len(test), name
     folds = [set(published_lists(f"pancreas/mcf{k}")[1]) for k in range(4)]
@@ -296,7 +296,7 @@ def test_published_lists_have_the_published_sizes():
         *published_lists("pancreas/coranet")[1],
     }
     assert published_lists("brats2019")[0][:2] == ("BraTS19_TCIA02_370_1", "BraTS19_CBICA_ASA_1")
-    assert protocols("brats2019") == ["brats2019"]
+    assert list(DATASETS["brats2019"].lists) == ["brats2019"]
 
 
 def fake_pancreas(folder: Path, withdrawn: bool) -> None:
@@ -458,7 +458,7 @@ def test_wrong_modalities_are_refused_by_predict(tmp_path, capsys):
 def test_classes_are_measured_one_by_one(tmp_path, capsys):
     ids = make_brats(tmp_path / "raw")
     how = lists(tmp_path, ids[:3], ids[3:])
-    recipe = Recipe.of({**RECIPES["brats2019"].of_arrays(), "values": (1, 4)})
+    recipe = Recipe.of({**DATASETS["brats2019"].usual_recipe.of_arrays(), "values": (1, 4)})
     prepare("brats2019", tmp_path / "raw", None, tmp_path / "out", recipe, **how)
     experiment = Experiment.default(str(tmp_path / "out"), "smoke", labeled=2, iterations=2)
     run = fit(experiment, tmp_path / "run")

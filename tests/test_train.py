@@ -19,13 +19,13 @@ import dualseg.files
 from dualseg import run_start
 from dualseg import train as training
 from dualseg.cli import main
+from dualseg.data.known import dataset_spec
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
 from dualseg.files import write_json
 from dualseg.methods import METHODS, build_method
 from dualseg.runs import Run, load_optimizer, read_checkpoint, write_checkpoint
 from dualseg.signals import Interrupted, exit_status
-from dualseg.specs import dataset_spec
 from dualseg.train import fit
 from dualseg.train_config import Progress, TrainConfig
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from ..config import Experiment
+from ..data.spec import DatasetSpec
 from ..errors import DualsegError
-from ..specs import DatasetSpec
 from .base import Method
 from .dual import Dual
 from .supervised import Supervised

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Experiment
+from ..data.spec import DatasetSpec
 from ..networks import NetworkOutput, ResNet34, VNet
 from ..sampling import Batch
-from ..specs import DatasetSpec
 from ..train_config import Progress, TrainConfig
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..config import Experiment
+from ..data.spec import DatasetSpec
 from ..loss_config import LossConfig
 from ..losses import (
     class_prototypes,
@@ -28,7 +29,6 @@ from ..losses.contrast import agree_below
 from ..losses.entropy import keep_below
 from ..networks import NetworkOutput
 from ..sampling import Batch
-from ..specs import DatasetSpec
 from ..train_config import Progress
 from .base import TwoNetworks
 

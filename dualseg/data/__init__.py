@@ -1,0 +1,1 @@
+"""Data sets: what is known of them, their cases, their lists, their batches."""

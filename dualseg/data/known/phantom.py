@@ -1,0 +1,57 @@
+"""Synthetic left-atrium scans: nothing to download, the same voxels on every machine."""
+
+from __future__ import annotations
+
+from ...phantom import SPACING, VERSION, make_case
+from ...train_config import TrainConfig
+from ..case_sources import Arrays, CaseSource
+from ..spec import DatasetSpec
+
+
+class PhantomCases(CaseSource):
+    """Cases that are drawn when they are asked for: phantom_000, phantom_001, ..."""
+
+    where = "generated"
+
+    def place(self, case_id: str) -> str:
+        return f"phantom case {case_id}"
+
+    def stamp(self, case_id: str) -> str:
+        return f"phantom {VERSION}"
+
+    def read(self, case_id: str) -> Arrays:
+        return make_case(int(case_id.rsplit("_", 1)[1]))
+
+
+PHANTOM = DatasetSpec(
+    name="phantom",
+    title="synthetic left atrium",
+    classes=("background", "left atrium"),
+    spacing=SPACING,
+    orientation="RAS",
+    labeled=4,
+    profiles={
+        "smoke": TrainConfig(
+            resolution="quarter",
+            patch=(16, 16, 16),
+            stride=(8, 8, 8),
+            filters=4,
+            iterations=6,
+            checkpoint_every=2,
+        ),
+        "lesson": TrainConfig(
+            resolution="half",
+            patch=(48, 32, 32),
+            stride=(24, 16, 16),
+            filters=8,
+            iterations=200,
+            learning_rate=0.05,
+            schedule="poly",
+        ),
+        "full": TrainConfig(patch=(96, 80, 64), stride=(48, 40, 32), checkpoint_every=500),
+    },
+    lists={"phantom": "ours"},
+    generated=PhantomCases(),
+    source_and_terms="Made by this package (dualseg.phantom); no patient, no download, MIT "
+    "licence.",
+)
