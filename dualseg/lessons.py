@@ -35,9 +35,9 @@ class NotebookSettings:
         return {"smoke": smoke, "lesson": lesson, "full": full}[self.profile]
 
     def experiment(self, **changes: Any) -> Experiment:
-        """A run on this data set with this profile and seed; `changes` as `Experiment.default`."""
+        """A run on this data set with this profile and seed; `changes` as `Experiment`."""
         name = self.dataset.spec.name
-        return Experiment.default(
+        return Experiment(
             name, self.profile, **{"root": self.data_dir, "seed": self.seed, **changes}
         )
 

@@ -35,6 +35,10 @@ class RunFolder:
     """A run on disk."""
 
     folder: Path
+    """A path, which may be given as text."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
 
     @property
     def info_path(self) -> Path:

@@ -47,14 +47,17 @@ def check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
 def check_batch(experiment: Experiment, method: Method, team: Team) -> None:
     """Raise DualsegError for a batch that cannot be shared, or batch-normalised."""
     config = experiment.train
-    samples = team.share("labeled_batch", config.labeled_batch)
+    labeled, unlabeled = team.share("labeled_batch", config.labeled_batch), 0
     if method.uses_unlabeled:
-        samples += team.share("unlabeled_batch", config.unlabeled_batch)
-    if samples == 1 and all(side <= LEVEL_STRIDE for side in config.patch):
+        unlabeled = team.share("unlabeled_batch", config.unlabeled_batch)
+    if method.smallest_pass(labeled, unlabeled) == 1 and all(
+        side <= LEVEL_STRIDE for side in config.patch
+    ):
         raise DualsegError(
             f"patch: expected a side above {LEVEL_STRIDE} for a batch of one sample, found "
             f"{config.patch}: the deepest level would hold one value a channel, and batch "
-            f"normalisation needs two; use a larger patch or --labeled-batch {2 * team.size}."
+            "normalization needs two; use a larger patch, --labeled-batch "
+            f"{2 * config.labeled_batch} or --unlabeled-batch {2 * config.unlabeled_batch}."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +37,8 @@ class DatasetSpec:
     """Number of cases at the end of the training list that are held out by default."""
     recipe: Recipe | None = None
     """What was done to the raw scans, where the package did it; prediction does the same."""
+    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
+    """What differs from a method's usual settings for these data, by the method's name."""
     terms: str = ""
     """Where the data come from, under which terms, and what to cite."""
 
@@ -156,6 +159,7 @@ PANCREAS = DatasetSpec(
         ),
         "full": TrainConfig(patch=(96, 96, 96), stride=(16, 16, 16), checkpoint_every=500),
     },
+    settings={"dual": {"alpha": 0.6, "gamma": 80.0}},  # section 4.4
     terms=(
         "NIH Pancreas-CT, from The Cancer Imaging Archive (see `dualseg data fetch pancreas`). "
         "Roth et al., MICCAI 2015; Clark et al., Journal of Digital Imaging 26, 2013; terms on its "
@@ -201,6 +205,7 @@ BRATS2019 = DatasetSpec(
             checkpoint_every=500,
         ),
     },
+    settings={"dual": {"gamma": 30.0}},  # section 4.4
     terms=(
         "BraTS 2019 training data, for registered users (see `dualseg data fetch brats2019`). "
         "Menze et al., IEEE Transactions on Medical Imaging 34, 2015; Bakas et al., Scientific "

@@ -419,9 +419,7 @@ def parts_of(run: Run, to: Path, part_mb: float = 0) -> Path:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Run:
     settings = {"iterations": 2, "filters": 2}
-    run = fit(
-        Experiment.default("phantom", "smoke", **settings), tmp_path_factory.mktemp("f") / "a"
-    )
+    run = fit(Experiment("phantom", "smoke", **settings), tmp_path_factory.mktemp("f") / "a")
     return round_weights(run, tmp_path_factory.mktemp("g") / "a")
 
 

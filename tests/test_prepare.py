@@ -14,11 +14,10 @@ from rawdata import CODES, LANDMARK, SHAPE, SPACING, save_as, volumes
 from dualseg import prepare
 from dualseg.check import check
 from dualseg.cli import main
-from dualseg.config import Experiment
+from dualseg.config import Experiment, preset_settings
 from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
-from dualseg.loss_config import preset_losses
 from dualseg.prepare import prepare as prepare_raw
 from dualseg.recipes import Recipe
 from dualseg.train import fit
@@ -162,7 +161,7 @@ def test_remarks_on_what_may_be_wrong(raw):
 @pytest.mark.usefixtures("no_pictures")
 def test_data_prepared_otherwise_are_not_measured(raw):
     run_prepare(raw)
-    run = fit(Experiment.default(str(raw / "data"), "smoke", iterations=2), raw / "run")
+    run = fit(Experiment(str(raw / "data"), "smoke", iterations=2), raw / "run")
     evaluate(run.folder)
     run_prepare(raw, recipe=Recipe(normalise="zscore"))
     with pytest.raises(DualsegError, match=r"data: expected the data .* another recipe"):
@@ -269,7 +268,7 @@ def test_an_interrupted_preparation_goes_on(raw, monkeypatch):
 
 def test_train_evaluate_predict_on_a_prepared_folder(raw):
     run_prepare(raw)
-    experiment = Experiment.default(str(raw / "data"), "smoke", seed=1)
+    experiment = Experiment(str(raw / "data"), "smoke", seed=1)
     assert (experiment.dataset, experiment.root) == ("folder", str(raw / "data"))
     assert experiment.labeled == 4
     run = fit(experiment, raw / "run")
@@ -286,14 +285,14 @@ def test_train_evaluate_predict_on_a_prepared_folder(raw):
 
 def test_two_foreground_classes_train(raw):
     run_prepare(raw, recipe=Recipe(values=(1, 2)))
-    experiment = Experiment.default(str(raw / "data"), "smoke", iterations=2)
+    experiment = Experiment(str(raw / "data"), "smoke", iterations=2)
     run = fit(experiment, raw / "run")
     assert run.spec().classes == ("background", "value 1", "value 2")
     assert evaluate(run.folder)["empties"] in (0, 1)
 
 
 def test_losses_of_own_data_are_those_of_la():
-    assert preset_losses("paper", "folder") == preset_losses("paper", "la")
+    assert preset_settings("dual", "paper", "folder") == preset_settings("dual", "paper", "la")
 
 
 def test_commands_of_the_readme(raw, capsys, monkeypatch):

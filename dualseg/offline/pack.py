@@ -9,8 +9,8 @@ from pathlib import Path
 from ..datasets import Dataset, open_dataset
 from ..errors import DualsegError, require, require_one_of
 from ..files import write_atomically, write_json
-from ..loss_config import PRESETS
 from ..methods import METHODS
+from ..methods.dual_settings import DUAL_PRESETS as PRESETS
 from ..prepared import MANIFEST
 from ..sweep import Member, plan
 from .parcel import Parcel, sha256_of
