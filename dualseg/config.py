@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ._util.settings import Range, Settings
-from .errors import DualsegError, require, require_one_of
+from .errors import DualsegError, brief, require, require_one_of
 from .specs import PROFILES, DatasetSpec, Profile, dataset_spec, resolve_dataset
 from .train_config import TrainConfig
 
@@ -164,7 +164,11 @@ def method_named(name: str) -> type[Method]:
     """The class of a method; raises DualsegError for an unknown name."""
     from .methods import METHODS  # here, as torch comes with it, which most commands do without
 
-    require_one_of("method", name, METHODS)
+    if not isinstance(name, str) or name not in METHODS:
+        raise DualsegError(
+            f"method: expected one of {', '.join(sorted(METHODS))}, found {brief(name)}; a method "
+            "of your own is known after METHODS[its name] = its class."
+        )
     return METHODS[name]
 
 

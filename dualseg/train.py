@@ -33,7 +33,14 @@ from .memory import freed_memory_kept
 from .methods import Method, build_method
 from .prefetch import prefetched
 from .run_folder import NO_TERMS
-from .run_start import check_batch, check_folder, run_info
+from .run_start import (
+    check_batch,
+    check_folder,
+    require_same_data,
+    run_info,
+    with_dataset,
+    with_method,
+)
 from .runs import (
     Run,
     checked_progress,
@@ -47,30 +54,74 @@ from .signals import Interrupted, Stop, stop_noted
 from .train_config import Progress
 
 
-def fit(experiment: Experiment, out: str | Path, resume: bool = False) -> Run:
+def fit(
+    experiment: Experiment,
+    out: str | Path,
+    resume: bool = False,
+    *,
+    dataset: Dataset | None = None,
+    method: Method | type[Method] | None = None,
+) -> Run:
     """Train, and leave a finished run in the folder `out`.
 
-    `resume` goes on with an interrupted run of the same experiment and data; without it an existing
-    run is refused, and always one that another process holds. A finished run is returned as it is.
     Of processes that torchrun started all call this alike; only rank 0 raises what follows, the
     others exit.
 
-    Raises DualsegError for what the user can put right, and for a loss that is not finite (naming
-    term and cases); `Interrupted` after Ctrl-C, SIGTERM or SIGUSR1, with the checkpoint written, or
-    in the last step the finished run.
+    Parameters
+    ----------
+    experiment
+        What to train, on what, and how.
+    out
+        Folder of the run.
+    resume
+        Go on with an interrupted run of the same experiment and data; a finished one is returned as
+        it is. Without it an existing run is refused, and always one that another process holds.
+    dataset
+        The experiment's data set if it is open already, on the training's grid.
+    method
+        A method of one's own in place of the experiment's: its class, or an object, whose weights
+        are then the first. It is entered in METHODS under the name of its class.
+
+    Returns
+    -------
+    Run
+        The finished run.
+
+    Raises
+    ------
+    DualsegError
+        For what the user can put right, and for a loss that is not finite (naming term and cases).
+    Interrupted
+        After Ctrl-C, SIGTERM or SIGUSR1, with the checkpoint written, or in the last step the
+        finished run.
     """
+    if method is not None:
+        experiment = with_method(experiment, method)
+    if dataset is not None:
+        experiment = with_dataset(experiment, dataset)
     with joined() as team:
-        return _fit(experiment, Run(Path(out)), resume, team)
+        given = method if isinstance(method, Method) else None
+        return _fit(experiment, Run(Path(out)), resume, team, dataset, given)
 
 
-def _fit(experiment: Experiment, run: Run, resume: bool, team: Team) -> Run:
+def _fit(
+    experiment: Experiment,
+    run: Run,
+    resume: bool,
+    team: Team,
+    dataset: Dataset | None,
+    method: Method | None,
+) -> Run:
     check_folder(run, experiment, resume)
+    if dataset is None:
+        dataset = open_dataset(experiment.dataset, experiment.root, experiment.train.resolution)
     if run.finished:
+        require_same_data(run, dataset)
         team.meet()
         return run
-    dataset = open_dataset(experiment.dataset, experiment.root, experiment.train.resolution)
     split = dataset.split(experiment.labeled, experiment.validation)
-    method = build_method(experiment, dataset.spec)
+    if method is None:
+        method = build_method(experiment, dataset.spec)
     if method.uses_unlabeled and not split.unlabeled:
         raise DualsegError(
             f"labeled: the method {experiment.method!r} needs unlabeled cases, found none left of "
