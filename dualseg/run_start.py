@@ -10,7 +10,7 @@ from .config import Experiment
 from .datasets import Dataset, Split
 from .distributed import Team
 from .environment import describe_device, pick_device, versions
-from .errors import DualsegError, require
+from .errors import DualsegError
 from .methods import METHODS, Method
 from .networks import LEVEL_STRIDE
 from .runs import Run
@@ -69,13 +69,12 @@ def with_dataset(experiment: Experiment, dataset: Dataset) -> Experiment:
     Raises DualsegError where that is another data set, or on another grid.
     """
     config = experiment.train
-    found = f"{dataset.spec.name!r} with every {dataset.factor}. voxel"
-    require(
-        (dataset.spec.name, dataset.factor) == (experiment.dataset, config.factor),
-        "dataset",
-        f"the experiment's {experiment.dataset!r} at its resolution {config.resolution!r}",
-        found,
-    )
+    if (dataset.spec.name, dataset.factor) != (experiment.dataset, config.factor):
+        raise DualsegError(
+            f"dataset: expected the experiment's {experiment.dataset!r} at its resolution "
+            f"{config.resolution!r}, found {dataset.spec.name!r} at one {dataset.factor} times "
+            "coarser than the full grid; open it with the experiment's name and resolution."
+        )
     return experiment.replace(root=None if dataset.root is None else str(dataset.root))
 
 
