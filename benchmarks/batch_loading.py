@@ -38,7 +38,7 @@ def main(root: Path | None = None, repeats: int = 5) -> dict[str, Any]:
     if root is None:
         with tempfile.TemporaryDirectory() as folder:
             return main(_written(Path(folder)), repeats) | {"data": "phantom in LA's format"}
-    experiment = Experiment.default("la", "full", root=str(root), labeled=4)
+    experiment = Experiment("la", "full", root=str(root), labeled=4)
     dataset = open_dataset("la", root)
     cases = dataset.train[:CASES]
     dataset.cache(cases)

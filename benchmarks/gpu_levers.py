@@ -81,7 +81,7 @@ def _measured(
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    experiment = Experiment.default("la", profile, precision=precision)
+    experiment = Experiment("la", profile, precision=precision)
     method = build_method(experiment, dataset_spec("la")).train().to(device)
     if layout == "contiguous":
         method.to(memory_format=torch.contiguous_format)

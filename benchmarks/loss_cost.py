@@ -47,9 +47,7 @@ def main(
         repeats: Measured repetitions of each, after one to warm up; the median counts.
         out: JSON to write.
     """
-    experiment = Experiment.default(
-        dataset, profile, labeled_batch=samples, unlabeled_batch=samples
-    )
+    experiment = Experiment(dataset, profile, labeled_batch=samples, unlabeled_batch=samples)
     device = pick_device()
     result = {
         "patch": list(experiment.train.patch),
@@ -63,7 +61,7 @@ def main(
     step, outputs = _measure_step(experiment, batch, device, repeats)
     result["step_seconds"] = step
     for preset in PRESETS:
-        choices = Experiment.default(dataset, profile, preset).loss
+        choices = Experiment(dataset, profile, preset).settings
 
         def losses(choices=choices) -> None:
             leaves = [NetworkOutput(*(t.detach().requires_grad_() for t in o)) for o in outputs]
@@ -94,7 +92,7 @@ def _measure_step(
 ) -> tuple[float, list[NetworkOutput]]:
     """Median seconds of a whole step with the preset "paper", and outputs of the networks."""
     method = build_method(experiment, dataset_spec(experiment.dataset)).to(device).train()
-    optimizer = method.optimizer(experiment.train)
+    [optimizer] = method.optimizers(experiment.train).values()
     now = Progress(0, 1)
 
     def step() -> None:

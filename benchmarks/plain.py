@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dualseg.loss_config import LossConfig
+from dualseg.methods.dual_settings import DualSettings
 from dualseg.sampling import Batch
 
 
 def total_loss(
-    networks: Sequence[nn.Module], batch: Batch, choices: LossConfig, t: float
+    networks: Sequence[nn.Module], batch: Batch, choices: DualSettings, t: float
 ) -> Tensor:
     """Eq. 1 with the preset "paper" at time `t`: the method's losses, each by itself."""
     outputs = [network(batch.image) for network in networks]

@@ -60,7 +60,7 @@ def main(sizes: str = "lesson", repeats: int = 5) -> dict[str, Any]:
 
 
 def _setting(sizes: str) -> Setting:
-    experiment = Experiment.default("la", "full" if sizes == "paper" else sizes)
+    experiment = Experiment("la", "full" if sizes == "paper" else sizes)
     method = build_method(experiment, dataset_spec("la")).train()
     small = experiment.replace(patch=(32, 32, 32), stride=(16, 16, 16))
     for _ in range(3):  # so that the batch normalisation has statistics

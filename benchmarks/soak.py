@@ -84,7 +84,7 @@ def main(
 def _soak(hours: float, out: Path, work: Path, seed: int) -> None:
     os.environ.update(OMP_NUM_THREADS="1", DUALSEG_CACHE=str(work / "cache"))
     work.mkdir(parents=True, exist_ok=True)
-    experiment = Experiment.default("phantom", "smoke", "improved", **SETTINGS)
+    experiment = Experiment("phantom", "smoke", "improved", **SETTINGS)
     record = _started_record(out, experiment, seed)
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()

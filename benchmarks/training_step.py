@@ -78,7 +78,7 @@ def main(sizes: str = "lesson", repeats: int = 5) -> dict[str, Any]:
 
 
 def _experiment(sizes: str) -> Experiment:
-    return Experiment.default("la", **SIZES[sizes])
+    return Experiment("la", **SIZES[sizes])
 
 
 def _built(experiment: Experiment) -> Method:
@@ -121,7 +121,7 @@ def plain_step(networks: list[nn.Module], experiment: Experiment, batch: Batch) 
     optimizer = torch.optim.SGD(
         parameters, config.learning_rate, config.momentum, weight_decay=config.weight_decay
     )
-    loss = plain.total_loss(networks, batch, experiment.loss, NOW.fraction)
+    loss = plain.total_loss(networks, batch, experiment.settings, NOW.fraction)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -131,7 +131,7 @@ def plain_step(networks: list[nn.Module], experiment: Experiment, batch: Batch) 
 def our_step(method: Method, experiment: Experiment, batch: Batch) -> Tensor:
     """One step as the training loop takes it; returns the loss before it."""
     torch.manual_seed(0)
-    optimizer = method.optimizer(experiment.train)
+    [optimizer] = method.optimizers(experiment.train).values()
     terms = method.loss(batch, NOW)
     loss = sum(weight * terms[name] for name, weight in method.weights(NOW).items())
     optimizer.zero_grad()

@@ -8,17 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from .methods import METHODS
 from .plotting import ROLES, WIDTH, styles
 from .records import losses_of
 
-# What a panel's vertical axis means, where it is no loss: the measurements of the method "dual".
-UNITS = {
-    "disagreement": "share of voxels",
-    "kept": "share of voxels",
-    "reliable": "share of voxels",
-    "missing_prototypes": "classes",
-    "prototype_distance": "distance (no unit)",
-}
 SCORES = {"dice": "Dice (%), higher is better", "hd95": "95HD (voxel), lower is better"}
 
 
@@ -52,6 +45,7 @@ def plot_curves(log: Sequence[dict], terms: Sequence[str], smooth: int | None = 
         stem, _, last = term.rpartition("_")
         panel, role = (stem, last.upper()) if last in ("a", "b") else (term, term)
         panels.setdefault(panel, {})[term] = role
+    units = {name: u for kind in METHODS.values() for name, u in kind.measurements.items()}
     rates = _series(log, "learning_rate")
     count = len(panels) + bool(rates.size)
     columns = 1 if count <= 4 else 2
@@ -68,7 +62,7 @@ def plot_curves(log: Sequence[dict], terms: Sequence[str], smooth: int | None = 
             axis.plot(steps, values, color=style["color"], lw=0.5, alpha=0.35)
             axis.plot(steps, moving_average(values, smooth), label=role, zorder=3, **style)
         axis.set_title(panel, loc="left", fontsize=11)
-        axis.set_ylabel(UNITS.get(panel, "loss (no unit)"))
+        axis.set_ylabel(units.get(panel, "loss (no unit)"))
         if len(roles) > 1:
             axis.legend(loc="upper right", handlelength=4)
     if rates.size:

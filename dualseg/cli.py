@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,14 @@ def demo(profile: str = "lesson", out: Path = Path("runs/demo")) -> None:
     )
 
 
-def _train_with_defaults(argv: Sequence[str]) -> Callable[..., int]:
-    """The command `train` with the defaults of the data set, profile and preset `argv` names.
+def _train_command(argv: Sequence[str]) -> Callable[..., int]:
+    """The command `train` with the defaults of the data set, profile, method, preset `argv` names.
 
-    So `dualseg train --dataset la --profile full --help` shows the values that it would use.
+    So `dualseg train --dataset la --profile full --help` shows the values that it would use, and
+    `--method` the settings of that method.
     """
-    start = _starting_point(argv)
+    # Other commands need none, and are spared the import of the methods, which brings torch.
+    start: Any = _starting_point(argv) if argv[:1] == ["train"] else None
 
     def train(
         out: Path,
@@ -85,51 +87,25 @@ def _train_with_defaults(argv: Sequence[str]) -> Callable[..., int]:
             max_minutes: Stop after so many minutes with a checkpoint and the exit status 75, to go
                 on with --resume: for jobs whose time is limited.
         """
-        if experiment.method == "supervised":
-            _require_no_choice_of_losses(argv, start, experiment)
         return _train(out, experiment, resume, max_minutes)
 
     return train
 
 
-def _require_no_choice_of_losses(
-    argv: Sequence[str], start: Experiment, experiment: Experiment
-) -> None:
-    changed = [n for n, v in asdict(experiment.loss).items() if v != getattr(start.loss, n)]
-    if _peek(argv, "preset") is not None:
-        changed.insert(0, "preset")
-    if changed:
-        raise DualsegError(
-            f"{changed[0]}: expected nothing with method 'supervised', which has no losses to "
-            f"choose, found {experiment.flat()[changed[0]]!r}; leave it out, or take --method dual."
-        )
-
-
 def _starting_point(argv: Sequence[str]) -> Experiment:
-    """With --resume the run's own settings, else those of the data set and profile named."""
-    if argv[:1] != ["train"]:
-        return Experiment.default()
-    out = _peek(argv, "out")
-    if "--resume" in argv and out:
+    """With --resume the run's own settings, else those that `argv` names."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("out", "dataset", "profile", "method", "preset"):
+        parser.add_argument(f"--{name}", nargs="?")
+    parser.add_argument("--resume", action="store_true")
+    named = {name: v for name, v in vars(parser.parse_known_args(argv)[0]).items() if v is not None}
+    out, resume = named.pop("out", None), named.pop("resume")
+    if resume and out:
         from .runs import Run
 
-        if Run(Path(out)).exists:
-            return Run(Path(out)).experiment()
-    return Experiment.default(
-        _peek(argv, "dataset") or "phantom",
-        _peek(argv, "profile") or "lesson",
-        _peek(argv, "preset") or "paper",
-    )
-
-
-def _peek(argv: Sequence[str], option: str) -> str | None:
-    """The value that `argv` gives for an option, before anything is parsed."""
-    for i, word in enumerate(argv):
-        if word.startswith(f"--{option}="):
-            return word.split("=", 1)[1]
-        if word == f"--{option}" and i + 1 < len(argv):
-            return argv[i + 1]
-    return None
+        if Run(out).exists:
+            return Run(out).experiment()
+    return Experiment(**named)
 
 
 def _train(out: Path, experiment: Experiment, resume: bool, max_minutes: float | None) -> int:
@@ -142,7 +118,7 @@ def _train(out: Path, experiment: Experiment, resume: bool, max_minutes: float |
             "--resume."
         )
     already = resume and Run(out).finished
-    run = fit(experiment, out, resume, max_minutes)
+    run = fit(experiment, out, resume, max_minutes=max_minutes)
     if already:
         print(f"{run.folder}: this run is finished; nothing to do.")
         return 0
@@ -226,22 +202,25 @@ def networks() -> None:
     print(complexity_table())
 
 
-def explain(preset: str = "paper", dataset: str = "la", at: float = 0.0) -> None:
-    """The losses of "dual": equations, weights over training, gradients, where the sources differ.
+def explain(
+    preset: str | None = None, dataset: str = "la", at: float = 0.0, method: str = "dual"
+) -> None:
+    """The losses of a method: equations, weights over training, gradients, disputed points.
 
     Example: dualseg explain --preset released
 
     Args:
-        preset: "paper", "released", "improved", or a row of Table 4 (listed at the end).
+        preset: One of the method's presets (listed at the end); without it, the first: "paper".
         dataset: "la", "pancreas", "brats2019" or "phantom": alpha and gamma depend on it.
         at: The t = step / steps of the column "now".
+        method: "dual", or another name in METHODS.
     """
     from .explain import explain as explanation
 
-    print(explanation(preset, dataset, at))
+    print(explanation(preset, dataset, at, method))
 
 
-def gradients(preset: str = "paper", dataset: str = "la") -> None:
+def gradients(preset: str | None = None, dataset: str = "la", method: str = "dual") -> None:
     """Which network learns from which term, found by autograd; beside it the released program.
 
     Example: dualseg gradients --preset released
@@ -249,10 +228,11 @@ def gradients(preset: str = "paper", dataset: str = "la") -> None:
     Args:
         preset: As for `dualseg explain`.
         dataset: As for `dualseg explain`.
+        method: As for `dualseg explain`.
     """
     from .explain import explain_gradients
 
-    print(explain_gradients(preset, dataset))
+    print(explain_gradients(preset, dataset, method))
 
 
 def paper(table: Positional[str] = "", dataset: str | None = None) -> None:
@@ -328,7 +308,7 @@ GROUPS = {
 
 def _app(argv: Sequence[str]) -> SubcommandApp:
     app = SubcommandApp()
-    for command in (info, demo, _train_with_defaults(argv), watch, evaluate, predict, sweep):
+    for command in (info, demo, _train_command(argv), watch, evaluate, predict, sweep):
         app.command(command)
     for command in (explain, gradients, networks, paper):
         app.command(command)

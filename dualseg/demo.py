@@ -15,8 +15,8 @@ from .records import table
 from .runs import Run
 from .train import fit
 
-METHODS = ("supervised", "dual")
-PRESET = "improved"
+RUNS = {"supervised": None, "dual": "improved"}
+"""The methods to compare, and the preset of each."""
 DATASET = "phantom"
 
 
@@ -26,8 +26,8 @@ def demo(profile: str, out: Path) -> str:
     Goes on where an interrupted demo stopped. Leaves runs, records and two pictures in `out`.
     """
     runs, records = {}, {}
-    for method in METHODS:
-        experiment = Experiment.default(DATASET, profile, PRESET, method=method)
+    for method, preset in RUNS.items():
+        experiment = Experiment(DATASET, profile, preset, method=method)
         runs[method] = fit(experiment, out / f"phantom_{method}_{profile}", resume=True)
         records[method] = evaluate(runs[method].folder)
     _draw_cases(runs, records, out / f"demo_cases_{profile}.png")
@@ -43,7 +43,7 @@ def demo(profile: str, out: Path) -> str:
 
 def _draw_cases(runs: dict[str, Run], records: dict[str, dict[str, Any]], path: Path) -> None:
     """The test cases where the second method gains most, gains the median, and gains least."""
-    floor, method = METHODS
+    floor, method = RUNS
     gains = sorted(
         ((new["dice"] or 0.0) - (old["dice"] or 0.0), new["id"])
         for old, new in zip(records[floor]["cases"], records[method]["cases"], strict=True)

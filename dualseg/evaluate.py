@@ -25,26 +25,52 @@ from .run_folder import NO_TERMS
 from .runs import Run
 
 
-def evaluate(folder: str | Path, split: str = "test", root: str | None = None) -> dict[str, Any]:
-    """Predict and measure every case of "test" or "val"; returns the record, written to the run.
+def evaluate(
+    run: Run | str | Path,
+    split: str = "test",
+    root: str | None = None,
+    *,
+    dataset: Dataset | None = None,
+) -> dict[str, Any]:
+    """Predict and measure every case of a split, and write the record into the run's folder.
 
     Masks are kept in the run's folder, so an interrupted evaluation goes on where it stopped. One
     process at a time may evaluate a run.
-    `root` is where the data are now, if not where the run was trained.
 
-    Raises DualsegError for an unfinished run, an unknown or empty split, or unreadable data.
+    Parameters
+    ----------
+    run
+        A finished run, as `fit` returns it, or its folder.
+    split
+        "test", or "val" for the cases held out.
+    root
+        Where the data are now, if not where the run was trained.
+    dataset
+        The run's data set, if it is open already.
+
+    Returns
+    -------
+    dict
+        The record: every choice of the run, and every case's result.
+
+    Raises
+    ------
+    DualsegError
+        For an unfinished run, an unknown or empty split, or unreadable data.
     """
     if split not in SPLITS:
         raise DualsegError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}.")
-    run = Run.open(folder)
+    run = Run.open(run)
+    if dataset is None:
+        experiment = run.experiment()
+        place = root or experiment.root
+        dataset = open_dataset(experiment.dataset, place, experiment.train.resolution)
     with held(run.folder):
         remove_scraps(run.folder)
-        return _evaluate(run, split, root)
+        return _evaluate(run, split, dataset)
 
 
-def _evaluate(run: Run, split: str, root: str | None) -> dict[str, Any]:
-    experiment = run.experiment()
-    dataset = open_dataset(experiment.dataset, root or experiment.root, experiment.train.resolution)
+def _evaluate(run: Run, split: str, dataset: Dataset) -> dict[str, Any]:
     _require_same_data(run, dataset)
     cases = run.info()["data"]["split"][SPLITS[split]]
     if not cases:

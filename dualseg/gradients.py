@@ -10,8 +10,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .loss_config import LossConfig
-from .methods.dual import dual_terms, dual_weights
+from .config import Experiment, method_named
+from .data.known import dataset_spec
+from .errors import require
+from .methods import Method, TwoNetworks
 from .networks import NetworkOutput
 from .released import released_unlabeled_terms
 from .train_config import Progress
@@ -23,18 +25,28 @@ Inputs = dict[str, Tensor]
 Terms = dict[str, Tensor]
 
 
-def gradient_table(choices: LossConfig) -> dict[str, dict[str, str]]:
-    """For each term of "dual" and each of `INPUTS`: "gradient", "constant" or "-".
+def without_weights(experiment: Experiment) -> Method:
+    """The experiment's method on torch's "meta" device: whole, but for its parameters' values."""
+    kind = method_named(experiment.method)
+    with torch.device("meta"):
+        return kind(experiment.settings, experiment.train, dataset_spec(experiment.dataset))
+
+
+def gradient_table(experiment: Experiment) -> dict[str, dict[str, str]]:
+    """For each term of the method's loss and each of `INPUTS`: "gradient", "constant" or "-".
 
     "gradient": the term moves it. "constant": the term's value depends on it, as pseudo-label,
-    teacher, mask or class, but no gradient goes there. "-": it plays no part.
+    teacher, mask or class, but no gradient goes there. "-": it plays no part. Raises DualsegError
+    for a method that has not the paper's two networks.
     """
+    method = without_weights(experiment)
+    require(isinstance(method, TwoNetworks), "method", "one of two networks", experiment.method)
     generator = torch.Generator().manual_seed(0)
     label = torch.randint(0, 2, (2, 6, 6, 6), generator=generator)
-    weights = dual_weights(choices, Progress(0, 1))
+    weights = method.weights(Progress(0, 1))
 
     def terms(inputs: Inputs) -> Terms:
-        found = dual_terms(*_outputs(inputs), label, choices)
+        found = method.terms(*_outputs(inputs), label)
         return {name: found[name] for name in weights}
 
     return _table(terms, 4)

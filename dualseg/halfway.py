@@ -55,7 +55,10 @@ def halfway(settings: NotebookSettings, draw: int = 0) -> Halfway:
     experiment = settings.experiment(
         method="supervised", iterations=settings.choose(smoke=6, lesson=100, full=1000)
     )
-    name = f"halfway_{settings.dataset.spec.name}_{settings.profile}_seed{settings.seed}"
+    data = settings.dataset
+    # By the values of the cases: every prepared folder has the same data set's name.
+    fingerprint = data.cache(data.train)[:8]
+    name = f"halfway_{data.spec.name}_{fingerprint}_{settings.profile}_seed{settings.seed}"
     folder = project_folder() / "runs" / "lessons" / name
     # Another notebook may just be training them.
     run = when_free(lambda: fit(experiment, folder, resume=True), every=1)

@@ -12,7 +12,7 @@ from .data.known import DATASETS
 from .data.spec import PROFILES
 from .datasets import Dataset, open_dataset
 from .errors import DualsegError, require
-from .loss_config import PRESETS
+from .methods.dual_settings import DUAL_PRESETS
 from .train_config import TrainConfig
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ PARAMETERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "dataset": ("a text", _is_text),
     "data_dir": ("a text", _is_text),
     "seed": (WHOLE, _is_whole),
-    "preset": (f"one of {', '.join(PRESETS)}", lambda v: _is_text(v) and v in PRESETS),
+    "preset": (f"one of {', '.join(DUAL_PRESETS)}", lambda v: _is_text(v) and v in DUAL_PRESETS),
     "gamma": ("a percentile from 0 to 100", lambda v: _is_number(v) and 0 <= v <= 100),
     "draw": (WHOLE, _is_whole),
     "trained": (
@@ -68,9 +68,9 @@ class NotebookSettings:
         return {"smoke": smoke, "lesson": lesson, "full": full}[self.profile]
 
     def experiment(self, **changes: Any) -> Experiment:
-        """A run on this data set with this profile and seed; `changes` as `Experiment.default`."""
+        """A run on this data set with this profile and seed; `changes` as `Experiment`."""
         name = self.dataset.spec.name
-        return Experiment.default(
+        return Experiment(
             name, self.profile, **{"root": self.data_dir, "seed": self.seed, **changes}
         )
 

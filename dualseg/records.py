@@ -10,10 +10,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from .config import preset_settings
 from .data.known import dataset_spec
 from .errors import DualsegError
 from .files import read_json, require_fields, require_file_name, write_atomically, write_json
-from .loss_config import preset_losses
+from .methods import METHODS
 from .metrics import summarize
 from .runs import Run
 from .text import as_markdown, columns
@@ -180,15 +181,20 @@ def changes_mark(config: dict[str, Any]) -> str:
 
 
 def losses_of(config: dict[str, Any]) -> str:
-    """The preset of a configuration's losses and every choice that differs from it.
+    """A configuration's preset, and every setting of its method that differs from the preset.
 
-    Empty for a method that has no such choices.
+    Empty for a method without settings; of a method that is not in METHODS, the preset alone.
     """
-    if config["method"] != "dual" or "preset" not in config:
+    preset, kind = config.get("preset", ""), METHODS.get(config["method"])
+    if kind is None:
+        return preset
+    several = len(kind.presets) > 1
+    if several and not preset:  # of the first versions
         return ""
-    usual = asdict(preset_losses(config["preset"], config["dataset"]))
+    start = preset if several else next(iter(kind.presets))
+    usual = asdict(preset_settings(config["method"], start, config["dataset"]))
     changed = [f"{name} {config[name]}" for name, v in usual.items() if config.get(name, v) != v]
-    return ", ".join([config["preset"], *changed])
+    return ", ".join([start, *changed] if several else changed)
 
 
 def _plain(value: Any) -> Any:

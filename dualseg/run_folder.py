@@ -36,6 +36,10 @@ class RunFolder:
     """A run on disk."""
 
     folder: Path
+    """A path, which may be given as text."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
 
     @property
     def info_path(self) -> Path:
@@ -71,9 +75,9 @@ class RunFolder:
         return self.weights_path.is_file()
 
     @classmethod
-    def open(cls, folder: str | Path) -> Self:
-        """An existing run; raises DualsegError where there is none."""
-        run = cls(Path(folder))
+    def open(cls, run: str | Path | RunFolder) -> Self:
+        """An existing run, given as such or by its folder; raises DualsegError if there is none."""
+        run = cls(run.folder if isinstance(run, RunFolder) else Path(run))
         if not run.exists:
             raise DualsegError(
                 f"{run.folder}: expected the folder of a run (with run.json), found none; check "

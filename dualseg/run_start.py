@@ -12,7 +12,7 @@ from .datasets import Dataset, Split
 from .distributed import Team
 from .environment import describe_device, pick_device, versions
 from .errors import DualsegError
-from .methods import Method
+from .methods import METHODS, Method
 from .networks import LEVEL_STRIDE
 from .runs import Run
 
@@ -44,17 +44,53 @@ def check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
         )
 
 
-def check_batch(experiment: Experiment, method: Method, team: Team) -> None:
-    """Raise DualsegError for a batch that cannot be shared, or batch-normalised."""
+def with_method(experiment: Experiment, method: Method | type[Method]) -> Experiment:
+    """The experiment with a method of one's own, entered in METHODS under its class's name.
+
+    Raises DualsegError where another method has that name.
+    """
+    kind = method if isinstance(method, type) else type(method)
+    name = next((name for name, known in METHODS.items() if known is kind), kind.__name__)
+    # A class that is defined anew in a notebook takes the place of the earlier one.
+    if METHODS.setdefault(name, kind).__module__ != kind.__module__:
+        raise DualsegError(
+            f"method: expected a class whose name no other method has, found {name!r}; rename it, "
+            "or enter it by yourself: METHODS[another name] = the class."
+        )
+    METHODS[name] = kind
+    experiment = experiment.replace(method=name)
+    own = method.settings if isinstance(method, Method) else experiment.settings
+    return experiment.replace(settings=own)
+
+
+def with_dataset(experiment: Experiment, dataset: Dataset) -> Experiment:
+    """The experiment with the folder of an open data set.
+
+    Raises DualsegError where that is another data set, or on another grid.
+    """
     config = experiment.train
-    samples = team.share("labeled_batch", config.labeled_batch)
+    if (dataset.spec.name, dataset.factor) != (experiment.dataset, config.factor):
+        raise DualsegError(
+            f"dataset: expected the experiment's {experiment.dataset!r} at its resolution "
+            f"{config.resolution!r}, found {dataset.spec.name!r} at one {dataset.factor} times "
+            "coarser than the full grid; open it with the experiment's name and resolution."
+        )
+    return experiment.replace(root=None if dataset.root is None else str(dataset.root))
+
+
+def check_batch(experiment: Experiment, method: Method, team: Team) -> None:
+    """Raise DualsegError for a batch that cannot be shared, or batch-normalized."""
+    config = experiment.train
+    labeled, unlabeled = team.share("labeled_batch", config.labeled_batch), 0
     if method.uses_unlabeled:
-        samples += team.share("unlabeled_batch", config.unlabeled_batch)
-    if samples == 1 and all(side <= LEVEL_STRIDE for side in config.patch):
+        unlabeled = team.share("unlabeled_batch", config.unlabeled_batch)
+    small = all(side <= LEVEL_STRIDE for side in config.patch)
+    if small and method.smallest_pass(labeled, unlabeled) == 1:
         raise DualsegError(
             f"patch: expected a side above {LEVEL_STRIDE} for a batch of one sample, found "
             f"{config.patch}: the deepest level would hold one value a channel, and batch "
-            f"normalisation needs two; use a larger patch or --labeled-batch {2 * team.size}."
+            "normalization needs two; use a larger patch, --labeled-batch "
+            f"{2 * config.labeled_batch} or --unlabeled-batch {2 * config.unlabeled_batch}."
         )
 
 
@@ -76,14 +112,25 @@ def run_info(
     return info
 
 
-def _continued(run: Run, info: dict[str, Any]) -> dict[str, Any]:
-    """The run's own info, and a line about where it goes on if that is elsewhere."""
-    before = run.info()
-    if before["data"]["fingerprint"] != info["data"]["fingerprint"]:
+def require_same_data(run: Run, dataset: Dataset) -> None:
+    """Raise DualsegError where the training cases are not those that a run was started with."""
+    experiment = run.experiment()
+    split = dataset.split(experiment.labeled, experiment.validation)
+    _require_fingerprint(run, dataset.cache(_used(split)))
+
+
+def _require_fingerprint(run: Run, fingerprint: str) -> None:
+    if run.info()["data"]["fingerprint"] != fingerprint:
         raise DualsegError(
             f"{run.folder}: the data have changed since this run was started (other fingerprint); "
             "restore them, or start a new run in another --out."
         )
+
+
+def _continued(run: Run, info: dict[str, Any]) -> dict[str, Any]:
+    """The run's own info, and a line about where it goes on if that is elsewhere."""
+    before = run.info()
+    _require_fingerprint(run, info["data"]["fingerprint"])
     here = {name: info[name] for name in ("device", "versions", "precision", "processes")}
     sessions = before.get("sessions", [])
     last = {"processes": 1} | (sessions[-1] if sessions else before)  # not noted in older runs
@@ -95,7 +142,7 @@ def _continued(run: Run, info: dict[str, Any]) -> dict[str, Any]:
 def _describe(
     experiment: Experiment, dataset: Dataset, split: Split, method: Method
 ) -> dict[str, Any]:
-    used = split.labeled + split.unlabeled + split.validation
+    used = _used(split)
     fingerprint = dataset.cache(used)
     shapes = np.array([dataset.case(case).image.shape[-3:] for case in used]) * dataset.factor
     device = pick_device()
@@ -112,3 +159,8 @@ def _describe(
         "device": describe_device(device),
         "precision": method.precision_on(device.type),
     }
+
+
+def _used(split: Split) -> tuple[str, ...]:
+    """The cases that a training may see, whose values its fingerprint stands for."""
+    return split.labeled + split.unlabeled + split.validation

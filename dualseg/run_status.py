@@ -139,7 +139,7 @@ class WatchedRun:
 
 def _settings(config: dict[str, Any]) -> str:
     method = config["method"]
-    losses = f" {config['preset']}" if method == "dual" else ""  # others have no such choices
+    losses = "" if config["preset"] == "default" else f" {config['preset']}"
     return f"{method}{losses}, {config['labeled']} labels, seed {config['seed']}"
 
 

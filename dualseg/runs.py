@@ -6,10 +6,13 @@ code.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from safetensors import SafetensorError
@@ -71,15 +74,33 @@ class Run(RunFolder):
 
 
 def write_checkpoint(
-    path: Path, method: Method, optimizer: torch.optim.Optimizer | None, progress: dict[str, float]
+    path: Path,
+    method: Method,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    progress: dict[str, float],
 ) -> None:
-    """Weights, and the optimiser's state if given, with a digest; replaced as a whole."""
+    """The method's weights and buffers, and the state of the optimizers, by `write_tensors`."""
     tensors = {_WEIGHT + name: t for name, t in method.state_dict().items()}
-    if optimizer is not None:
+    for prefix, optimizer in _by_prefix(optimizers).items():
         for index, state in optimizer.state_dict()["state"].items():
             for name, value in state.items():
                 if value is not None:
-                    tensors[f"{_OPTIMIZER}{index}:{name}"] = torch.as_tensor(value)
+                    tensors[f"{prefix}{index}:{name}"] = torch.as_tensor(value)
+    write_tensors(path, tensors, progress)
+
+
+def _by_prefix(
+    optimizers: Mapping[str, torch.optim.Optimizer],
+) -> dict[str, torch.optim.Optimizer]:
+    """The optimizers by what the names of their tensors begin with; the first has no name there."""
+    return {
+        f"optimizer.{name}:" if number else _OPTIMIZER: optimizer
+        for number, (name, optimizer) in enumerate(optimizers.items())
+    }
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], progress: dict[str, float]) -> None:
+    """A checkpoint in one file that is replaced as a whole, with a digest of what is in it."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     metadata = {name: repr(value) for name, value in progress.items()}
     metadata[_DIGEST] = _digest(tensors, metadata)
@@ -158,22 +179,52 @@ def load_weights(method: Method, tensors: dict[str, Tensor], path: Path) -> None
     method.load_state_dict(weights)
 
 
-def load_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], path: Path
+def load_optimizers(
+    optimizers: Mapping[str, torch.optim.Optimizer], tensors: dict[str, Tensor], path: Path
 ) -> None:
-    """Put a checkpoint's optimiser state back; raises DualsegError for another optimiser's."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    known = {str(index) for index in range(len(parameters))}
-    state: dict[int, dict[str, Tensor]] = {}
+    """Put the state of the optimizers back; raises DualsegError where it is of other ones."""
+    saved: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in _by_prefix(optimizers)}
     for key, tensor in tensors.items():
-        if key.startswith(_OPTIMIZER):
-            index, _, name = key.removeprefix(_OPTIMIZER).partition(":")
-            like = parameters[int(index)] if index in known else None
-            if like is None or name != "momentum_buffer" or tensor.shape != like.shape:
-                raise DualsegError(
-                    f"{path}: holds the state of another optimiser than the run's, {key!r} of "
-                    f"shape {tuple(tensor.shape)}; use the checkpoint with its own run.json."
-                )
-            # A copy in the parameter's own memory layout, as the optimiser itself would hold it.
-            state.setdefault(int(index), {})[name] = torch.empty_like(like).copy_(tensor)
+        if not key.startswith(_WEIGHT):
+            prefix, colon, place = key.partition(":")
+            if prefix + colon not in saved:
+                _refuse_state(path, key, tensor)
+            saved[prefix + colon][place] = tensor
+    for prefix, optimizer in _by_prefix(optimizers).items():
+        _load_state(optimizer, saved[prefix], path)
+
+
+def _load_state(optimizer: torch.optim.Optimizer, saved: dict[str, Tensor], path: Path) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    expected = _state_after_a_step(optimizer) if saved else {}
+    state: dict[int, dict[str, Tensor]] = {}
+    for place, tensor in saved.items():
+        index, _, name = place.partition(":")
+        like = expected.get(index, {}).get(name)
+        if like is None or tensor.shape != like.shape:
+            _refuse_state(path, place, tensor)
+        if tensor.shape == parameters[int(index)].shape:
+            # A copy in the parameter's own memory layout, as the optimizer itself would hold it.
+            tensor = torch.empty_like(parameters[int(index)], dtype=tensor.dtype).copy_(tensor)
+        state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _state_after_a_step(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
+    """What an optimizer of this kind remembers of each parameter, found with a copy of it."""
+    twin = copy.deepcopy(optimizer)
+    for group in twin.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    twin.step()
+    return {
+        str(index): {n: torch.as_tensor(v) for n, v in state.items() if v is not None}
+        for index, state in twin.state_dict()["state"].items()
+    }
+
+
+def _refuse_state(path: Path, name: str, tensor: Tensor) -> NoReturn:
+    raise DualsegError(
+        f"{path}: holds the state of another optimizer than the run's, {name!r} of shape "
+        f"{tuple(tensor.shape)}; use the checkpoint with its own run.json."
+    )

@@ -21,7 +21,7 @@ from .jobs import Failure, Place, run_jobs
 from .lock import when_free
 from .methods import METHODS
 from .prepared import is_prepared
-from .records import MEASURES, losses_of, mean_of_runs
+from .records import MEASURES, mean_of_runs
 from .run_start import check_folder
 from .runs import Run
 from .text import columns
@@ -71,8 +71,8 @@ class Member:
 
 
 def preset_of(experiment: Experiment) -> str:
-    """The preset where the method has one, else nothing."""
-    return experiment.preset if losses_of(experiment.flat()) else ""
+    """The preset where the method has several, else nothing."""
+    return experiment.preset if len(METHODS[experiment.method].presets) > 1 else ""
 
 
 def steps_done(run: Run) -> int:
@@ -120,9 +120,8 @@ def plan(
         changes: dict[str, Any] = {"method": method, "seed": seed}
         changes |= {} if root is None else {"root": root}  # a prepared folder is its own root
         changes |= {} if labels is None else {"labeled": labels}
-        experiment = Experiment.default(name, profile, preset, **changes)
-        if not preset_of(experiment):  # else the same run would differ in a word without meaning
-            experiment = Experiment.default(name, profile, **changes)
+        several = len(METHODS[method].presets) > 1
+        experiment = Experiment(name, profile, preset if several else None, **changes)
         experiment = experiment.replace(**_settings(settings, experiment))
         data = name if name in DATASETS else Path(name).resolve().name
         member = _member(out, data, experiment)

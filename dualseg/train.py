@@ -33,11 +33,19 @@ from .lock import Claim, held
 from .memory import freed_memory_kept
 from .methods import Method, build_method
 from .prefetch import prefetched
-from .run_start import check_batch, check_folder, run_info
+from .run_folder import NO_TERMS
+from .run_start import (
+    check_batch,
+    check_folder,
+    require_same_data,
+    run_info,
+    with_dataset,
+    with_method,
+)
 from .runs import (
     Run,
     checked_progress,
-    load_optimizer,
+    load_optimizers,
     load_weights,
     read_checkpoint,
     write_checkpoint,
@@ -51,23 +59,56 @@ def fit(
     experiment: Experiment,
     out: str | Path,
     resume: bool = False,
+    *,
+    dataset: Dataset | None = None,
+    method: Method | type[Method] | None = None,
     max_minutes: float | None = None,
 ) -> Run:
     """Train, and leave a finished run in the folder `out`.
 
-    `resume` goes on with an interrupted run of the same experiment and data; without it an existing
-    run is refused, and always one that another process holds. A finished run is returned as it is.
-    After `max_minutes` (of this call, and at least one step) the run is returned unfinished, with a
-    checkpoint to resume from.
     Of processes that torchrun started all call this alike; only rank 0 raises what follows, the
     others exit.
 
-    Raises DualsegError for what the user can put right, and for a loss that is not finite (naming
-    term and cases); `Interrupted` after Ctrl-C, SIGTERM or SIGUSR1, with the checkpoint written, or
-    in the last step the finished run.
+    Parameters
+    ----------
+    experiment
+        What to train, on what, and how.
+    out
+        Folder of the run.
+    resume
+        Go on with an interrupted run of the same experiment and data; a finished one is returned as
+        it is. Without it an existing run is refused, and always one that another process holds.
+    dataset
+        The experiment's data set if it is open already, on the training's grid.
+    method
+        A method of one's own in place of the experiment's: its class, or an object, whose weights
+        are then the first. It is entered in METHODS under the name of its class.
+    max_minutes
+        Stop after so many minutes of this call, and at least one step, with a checkpoint to resume
+        from.
+
+    Returns
+    -------
+    Run
+        The finished run, or after `max_minutes` the unfinished one.
+
+    Raises
+    ------
+    DualsegError
+        For what the user can put right, and for a loss that is not finite (naming term and cases).
+    Interrupted
+        After Ctrl-C, SIGTERM or SIGUSR1, with the checkpoint written, or in the last step the
+        finished run.
     """
+    if method is not None:
+        experiment = with_method(experiment, method)
+    if dataset is not None:
+        experiment = with_dataset(experiment, dataset)
     with joined() as team:
-        return _fit(experiment, Run(Path(out)), resume, team, _deadline(max_minutes))
+        given = method if isinstance(method, Method) else None
+        return _fit(
+            experiment, Run(Path(out)), resume, team, dataset, given, _deadline(max_minutes)
+        )
 
 
 def _deadline(max_minutes: float | None) -> float:
@@ -79,14 +120,25 @@ def _deadline(max_minutes: float | None) -> float:
     return time.monotonic() + 60 * max_minutes
 
 
-def _fit(experiment: Experiment, run: Run, resume: bool, team: Team, deadline: float) -> Run:
+def _fit(
+    experiment: Experiment,
+    run: Run,
+    resume: bool,
+    team: Team,
+    dataset: Dataset | None,
+    method: Method | None,
+    deadline: float,
+) -> Run:
     check_folder(run, experiment, resume)
+    if dataset is None:
+        dataset = open_dataset(experiment.dataset, experiment.root, experiment.train.resolution)
     if run.finished:
+        require_same_data(run, dataset)
         team.meet()
         return run
-    dataset = open_dataset(experiment.dataset, experiment.root, experiment.train.resolution)
     split = dataset.split(experiment.labeled, experiment.validation)
-    method = build_method(experiment, dataset.spec)
+    if method is None:
+        method = build_method(experiment, dataset.spec)
     if method.uses_unlabeled and not split.unlabeled:
         raise DualsegError(
             f"labeled: the method {experiment.method!r} needs unlabeled cases, found none left of "
@@ -155,7 +207,8 @@ class _Training:
         self.config, self.seed = experiment.train, experiment.seed
         self.device = ready_device()
         self.method = method.to(self.device)
-        self.optimizer = method.optimizer(self.config)
+        self.optimizers = method.optimizers(self.config)
+        self.names: set[str] = set()  # of the terms, once they are known
         self.sampler = BatchSampler(
             dataset, split, self.config, self.seed, method.uses_unlabeled, (team.rank, team.size)
         )
@@ -164,7 +217,7 @@ class _Training:
             self._restore()
         self.loss = team.loss_of(self.method)
         team.once(remove_scraps, run.folder)
-        team.once(_cut_log, run, self.step)
+        team.once(self._cut_log)
 
     def run_to_end(self, deadline: float) -> None:
         """Train until the last step, or with a checkpoint until the deadline or a signal."""
@@ -213,19 +266,32 @@ class _Training:
 
     def train_step(self, progress: Progress) -> _Step:
         """One optimiser step; returns its terms without waiting for them."""
-        rate = self.config.learning_rate_at(progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        if self.method.starts_afresh(progress):
+            self.optimizers = self.method.optimizers(self.config)
+        rate = self._set_rate(progress)
         torch.manual_seed(_step_seed(self.seed, progress.step, self.team.rank))  # dropout
         batch = next(self.batches)
         terms = self.loss(batch, progress)
         weights = self.method.weights(progress)
-        self.optimizer.zero_grad()
+        _require_terms(weights, terms)
+        self.method.zero_grad()
         sum(weight * terms[name] for name, weight in weights.items()).backward()
-        self.optimizer.step()
+        for optimizer in self.optimizers.values():
+            optimizer.step()
         self.method.after_step(progress)
         seconds = time.perf_counter() - self.started
         return _Step(progress.step + 1, rate, weights, terms, batch.ids, seconds)
+
+    def _set_rate(self, progress: Progress) -> float:
+        """Set the learning rate of the step where it follows the schedule; returns it."""
+        rate = self.config.learning_rate_at(progress)
+        if self.config.schedule == "own":
+            rate *= self.method.own_rate(progress)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                if group.get("follows_schedule", True):
+                    group["lr"] = rate
+        return rate
 
     def save(self, log: Any) -> None:
         self.team.once(self._write_state, log, self._progress())
@@ -233,7 +299,7 @@ class _Training:
     def _write_state(self, log: Any, progress: dict[str, float]) -> None:
         self.claim.check()
         os.fsync(log.fileno())  # so that after a power cut the log is not behind the checkpoint
-        write_checkpoint(self.run.state_path, self.method, self.optimizer, progress)
+        write_checkpoint(self.run.state_path, self.method, self.optimizers, progress)
 
     def _progress(self) -> dict[str, float]:
         self.peak_memory = max(self.peak_memory, peak_memory_mb(self.device))
@@ -244,6 +310,7 @@ class _Training:
         if late is None:
             return
         with self.team.together():
+            self._require_same_names(late)
             line = late.read(self.team)
             try:
                 log.write(f"{json.dumps(line)}\n".encode())
@@ -254,11 +321,32 @@ class _Training:
                 ) from error
         bar.set_postfix(loss=f"{line['loss']:.3f}", refresh=False)
 
+    def _require_same_names(self, late: _Step) -> None:
+        """The log has one column for each term, from its first line to its last.
+
+        Rank 0 also knows the names in the log that it goes on with.
+        """
+        self.names = self.names or set(late.terms)
+        if different := self.names ^ set(late.terms):
+            raise DualsegError(
+                f"step {late.number}: expected the same terms of the loss as in the steps before, "
+                f"found a difference in {', '.join(sorted(different))}; a method returns the same "
+                "names in every step (0 for a term, NaN for a measurement that is not there)."
+            )
+
+    def _cut_log(self) -> None:
+        """Drop log lines of steps after the checkpoint: they will be taken again."""
+        lines = [line for line in self.run.log() if line["step"] <= self.step]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        write_atomically(self.run.log_path, lambda file: file.write(text.encode()))
+        if lines:
+            self.names = set(lines[-1]) - {*NO_TERMS, "loss"}
+
     def _restore(self) -> None:
         tensors, progress = read_checkpoint(self.run.state_path)
         progress = checked_progress(progress, self.config.iterations, self.run.state_path)
         load_weights(self.method, tensors, self.run.state_path)
-        load_optimizer(self.optimizer, tensors, self.run.state_path)
+        load_optimizers(self.optimizers, tensors, self.run.state_path)
         self.step = int(progress["step"])
         self.seconds = progress["seconds"]
         self.peak_memory = progress["peak_memory_mb"]
@@ -268,7 +356,7 @@ class _Training:
         progress = self._progress()
         training = {name: round(value, 1) for name, value in progress.items()}
         write_json(self.run.info_path, {**self.info, "training": training})
-        write_checkpoint(self.run.weights_path, self.method, None, progress)
+        write_checkpoint(self.run.weights_path, self.method, {}, progress)
         self.run.state_path.unlink(missing_ok=True)
 
 
@@ -277,10 +365,12 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence(source).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _cut_log(run: Run, step: int) -> None:
-    """Drop log lines of steps after the checkpoint: they will be taken again."""
-    lines = [json.dumps(line) + "\n" for line in run.log() if line["step"] <= step]
-    write_atomically(run.log_path, lambda file: file.write("".join(lines).encode()))
+def _require_terms(weights: dict[str, float], terms: dict[str, Tensor]) -> None:
+    if missing := sorted(weights.keys() - terms.keys()):
+        raise DualsegError(
+            f"weights: expected names of terms of the loss ({', '.join(terms)}), found "
+            f"{', '.join(missing)}; the method's `loss` and `weights` do not fit together."
+        )
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def small_experiment(root: Path, **changes) -> Experiment:
         "resolution": "half",
         "flips": True,
     }
-    return Experiment.default("la", "smoke", root=str(root), **settings | changes)
+    return Experiment("la", "smoke", root=str(root), **settings | changes)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ class Memory(nn.Module):
 
 
 def test_plain_losses_are_the_methods_losses():
-    experiment = Experiment.default("la", "lesson", patch=(8, 8, 8), stride=(8, 8, 8))
+    experiment = Experiment("la", "lesson", patch=(8, 8, 8), stride=(8, 8, 8))
     batch = training_step.random_batch(experiment)
     networks = [Memory(seed, (8, 8, 8)) for seed in (0, 1)]
     method = build_method(experiment, dataset_spec("la"))
@@ -47,14 +47,14 @@ def test_plain_losses_are_the_methods_losses():
     ours = sum(weight * terms[n] for n, weight in method.weights(training_step.NOW).items())
     leaves = [leaf for network in networks for leaf in network.parameters()]
     wanted = torch.autograd.grad(ours, leaves)
-    theirs = plain.total_loss(networks, batch, experiment.loss, training_step.NOW.fraction)
+    theirs = plain.total_loss(networks, batch, experiment.settings, training_step.NOW.fraction)
     assert theirs.item() == pytest.approx(ours.item(), rel=1e-5)
     for got, want in zip(torch.autograd.grad(theirs, leaves), wanted, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-6)
 
 
 def test_plain_windows_give_the_same_labels():
-    experiment = Experiment.default("la", "smoke")
+    experiment = Experiment("la", "smoke")
     method = build_method(experiment, dataset_spec("la")).eval()
     image = np.random.default_rng(0).normal(size=(35, 32, 20)).astype(np.float32)
     patch, stride = (16, 16, 16), (9, 8, 4)
@@ -78,7 +78,7 @@ def test_plain_metrics_are_ours():
 
 
 def test_macs_of_a_step_by_hand():
-    experiment = Experiment.default("la", "lesson", patch=(32, 16, 16), stride=(8, 8, 8))
+    experiment = Experiment("la", "lesson", patch=(32, 16, 16), stride=(8, 8, 8))
     # The head of each network: 1^3 kernels from 8 to 2 filters; forward, and twice that backward.
     with_head = training_step.step_macs(experiment)
     parts = experiment.train.labeled_batch + experiment.train.unlabeled_batch
@@ -204,9 +204,8 @@ def test_a_soak_that_cannot_tell_says_so(memory, sessions):
 def test_levers_of_a_gpu_step_are_rehearsed_here(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(gpu_levers, "WARM_UP", 1)
     small = {"patch": (16, 16, 16), "stride": (16, 16, 16), "filters": 2}
-    default = Experiment.default
     monkeypatch.setattr(
-        gpu_levers.Experiment, "default", lambda *words, **more: default(*words, **more, **small)
+        gpu_levers, "Experiment", lambda *words, **more: Experiment(*words, **more, **small)
     )
     result = gpu_levers.main("smoke", steps=1, out=tmp_path / "levers.json")
     assert json.loads((tmp_path / "levers.json").read_text())["levers"] == result["levers"]

@@ -11,7 +11,7 @@ from dualseg.errors import DualsegError
 
 
 def record(dice: float, seed: int = 0, hd95: float | None = 5.0, split: str = "test", **changes):
-    config = Experiment.default("la", "full", seed=seed, **changes).flat()
+    config = Experiment("la", "full", seed=seed, **changes).flat()
     mean = {"dice": dice, "jaccard": 80.0, "hd95": hd95, "asd": 2.0}
     error = {"dice": 1.5, "jaccard": 1.0, "hd95": None if hd95 is None else 0.5, "asd": 0.25}
     cases = [{"id": "a"}, {"id": "b"}]

@@ -264,7 +264,7 @@ def test_resume_without_a_run_starts_nothing(capsys, tmp_path):
 
 def test_unknown_setting_by_name():
     with pytest.raises(DualsegError, match="unknown setting 'gama': expected one of"):
-        Experiment.default("phantom", "smoke", gama=3)
+        Experiment("phantom", "smoke", gama=3)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes differ on Windows")

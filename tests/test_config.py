@@ -8,14 +8,13 @@ from dualseg.config import Experiment
 from dualseg.data.known import DATASETS
 from dualseg.data.spec import PROFILES
 from dualseg.errors import DualsegError
-from dualseg.loss_config import LossConfig
 from dualseg.train_config import TrainConfig
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_default_takes_sizes_of_data_set_and_profile(dataset, profile):
-    experiment = Experiment.default(dataset, profile)
+    experiment = Experiment(dataset, profile)
     assert experiment.train == DATASETS[dataset].profiles[profile]
     assert experiment.labeled == DATASETS[dataset].labeled
 
@@ -40,37 +39,43 @@ def test_full_la_is_the_paper_section_4_2():
 
 
 def test_changes_go_where_they_belong():
-    experiment = Experiment.default("la", "lesson", seed=3, iterations=7, ramp_up=0.5)
-    assert (experiment.seed, experiment.train.iterations, experiment.loss.ramp_up) == (3, 7, 0.5)
+    experiment = Experiment("la", "lesson", seed=3, iterations=7, ramp_up=0.5)
+    assert (experiment.seed, experiment.train.iterations, experiment.settings.ramp_up) == (
+        3,
+        7,
+        0.5,
+    )
 
 
 @pytest.mark.parametrize("preset", ["paper", "released"])
 def test_flat_survives_json(preset):
     sizes = {"patch": (32, 16, 16), "stride": (8, 8, 8)}
-    experiment = Experiment.default("la", "lesson", preset, seed=3, gamma=90.0, **sizes)
+    experiment = Experiment("la", "lesson", preset, seed=3, gamma=90.0, **sizes)
     assert Experiment.from_flat(json.loads(json.dumps(experiment.flat()))) == experiment
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"iterations": 2.5}, "iterations: expected a positive whole number, found 2.5"),
-        ({"patch": (8, 8)}, "patch: expected three positive whole numbers"),
+        ({"iterations": 2.5}, "iterations: expected a whole number of at least 1, found 2.5"),
+        ({"patch": (8, 8)}, "patch: expected 3 values, each a whole number from 1 to 1024, found"),
         ({"resolution": "eighth"}, "resolution: expected one of full, half, quarter"),
         ({"precision": "float16"}, "precision: expected one of auto, bfloat16, float32"),
-        ({"schedule": "cosine"}, "schedule: expected one of poly, step"),
+        ({"schedule": "cosine"}, "schedule: expected one of own, poly, step"),
         ({"normalise": "minmax"}, "normalise: expected one of stored, zscore"),
         ({"momentum": 1.0}, "momentum: expected a number from 0 to below 1"),
-        ({"weight_decay": -1.0}, "weight_decay: expected zero or more"),
+        ({"weight_decay": -1.0}, "weight_decay: expected a finite number of at least 0"),
         ({"validation": -1}, "validation: expected a whole number of at least 0"),
-        ({"train": None}, "unknown setting 'train'"),
         ({"gama": 70}, "unknown setting 'gama': expected one of .*gamma"),
-        ({"gamma": 101}, "gamma: expected a number from 0 to 100, found 101"),
-        ({"gamma": float("nan")}, "gamma: expected a number from 0 to 100, found nan"),
-        ({"gamma": "70"}, "gamma: expected a number from 0 to 100, found '70'"),
-        ({"mask_threshold": -0.1}, "mask_threshold: expected a number from 0 to 1, found -0.1"),
-        ({"ramp_up": 1.5}, "ramp_up: expected a number from 0 to 1, found 1.5"),
-        ({"temperature": 0}, "temperature: expected a number above 0, found 0"),
+        ({"gamma": 101}, "gamma: expected a finite number from 0 to 100, found 101"),
+        ({"gamma": float("nan")}, "gamma: expected a finite number from 0 to 100, found nan"),
+        ({"gamma": "70"}, "gamma: expected a finite number from 0 to 100, found '70'"),
+        (
+            {"mask_threshold": -0.1},
+            "mask_threshold: expected a finite number from 0 to 1, found -0.1",
+        ),
+        ({"ramp_up": 1.5}, "ramp_up: expected a finite number from 0 to 1, found 1.5"),
+        ({"temperature": 0}, "temperature: expected a number above 0, found 0.0"),
         ({"alpha": -0.5}, "alpha: expected a finite number of at least 0, found -0.5"),
         (
             {"weight_contrast": float("inf")},
@@ -93,17 +98,11 @@ def test_flat_survives_json(preset):
 )
 def test_impossible_values_are_refused(changes, sentence):
     with pytest.raises(DualsegError, match=sentence):
-        Experiment.default("la", "lesson", **changes)
+        Experiment("la", "lesson", **changes)
 
 
 def test_what_other_settings_follow_from_is_not_replaced():
-    experiment = Experiment.default("la", "lesson")
+    experiment = Experiment("la", "lesson")
     for name, value in (("preset", "released"), ("profile", "full"), ("dataset", "phantom")):
-        with pytest.raises(DualsegError, match=f"{name}: expected .*start from Experiment.default"):
+        with pytest.raises(DualsegError, match=f"{name}: expected .*start from Experiment\\("):
             experiment.replace(**{name: value})
-
-
-def test_unknown_loss_choices_are_refused_by_name():
-    sentence = "choice of the losses: expected one of alpha, .*gamma.*, found 'gama'"
-    with pytest.raises(DualsegError, match=sentence):
-        LossConfig(gama=70)

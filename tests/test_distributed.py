@@ -101,7 +101,7 @@ def in_turn(experiment: Experiment) -> dict[str, torch.Tensor]:
     sampler = drawn(experiment)
     methods = [build(experiment).train()]
     methods.append(copy.deepcopy(methods[0]))
-    optimizers = [method.optimizer(experiment.train) for method in methods]
+    optimizers = [method.optimizers(experiment.train)["main"] for method in methods]
     for step in range(STEPS):
         progress = Progress(step, STEPS)
         whole = sampler.batch(step)

@@ -18,18 +18,18 @@ from equations import (
     voxel_cross_entropy,
 )
 
-from dualseg.config import Experiment
+from dualseg.config import Experiment, preset_settings
 from dualseg.data.known import dataset_spec
 from dualseg.gradients import gradient_table, released_gradient_table, released_values
-from dualseg.loss_config import PRESETS, LossConfig, preset_losses
 from dualseg.losses import contrast_weight
 from dualseg.methods import build_method
 from dualseg.methods.dual import dual_terms, dual_weights
+from dualseg.methods.dual_settings import DUAL_PRESETS, DualSettings
 from dualseg.networks import NetworkOutput
 from dualseg.sampling import Batch
 from dualseg.train_config import Progress
 
-PAPER = LossConfig()
+PAPER = DualSettings()
 
 
 def outputs(case) -> tuple[NetworkOutput, NetworkOutput]:
@@ -98,7 +98,7 @@ def test_released_preset_is_what_that_program_optimises():
     cosine = (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
     expected += 1 - cosine.mean()
 
-    choices = preset_losses("released", "pancreas")  # alpha 0.5 there too
+    choices = preset_settings("dual", "released", "pancreas")  # alpha 0.5 there too
     terms = dual_terms(*outputs(case), tensor(case["label"][:1]), choices)
     total = sum(w * terms[name] for name, w in dual_weights(choices, Progress(0, 1)).items())
     assert total.item() == pytest.approx(expected, rel=1e-6)
@@ -243,7 +243,7 @@ def test_consistency_of_three_classes_is_the_mean_of_each_against_the_rest():
         mask = (prob_a[:, c] >= 0.6) ^ (prob_b[:, c] >= 0.6)  # above one half: argmax, too
         each.append(((prob_a[:, c] - (label == c)) ** 2)[mask].mean())
     out = [NetworkOutput(tensor(x), torch.zeros(1, 2, 4, 4, 4)) for x in (a, b)]
-    choices = dataclasses.replace(preset_losses("released", "la"))
+    choices = dataclasses.replace(preset_settings("dual", "released", "la"))
     terms = dual_terms(*out, tensor(label), choices)
     assert terms["consistency_a"].item() == pytest.approx(np.mean(each), abs=1e-6)
 
@@ -252,7 +252,10 @@ def test_consistency_of_three_classes_is_the_mean_of_each_against_the_rest():
 @pytest.mark.parametrize("within", ["batch", "class"])
 def test_losses_never_wait_for_the_device(within):
     """CUDA itself raises where a value is fetched, and the values are those of the CPU."""
-    case, choices = make_case("disagreement"), LossConfig(percentile_within=within, weight_cosine=1)
+    case, choices = (
+        make_case("disagreement"),
+        DualSettings(percentile_within=within, weight_cosine=1),
+    )
     on_cpu = dual_terms(*outputs(case), tensor(case["label"][:1]), choices)
     out_a, out_b = (NetworkOutput(*(t.cuda().requires_grad_() for t in o)) for o in outputs(case))
     label, weights = tensor(case["label"][:1]).cuda(), dual_weights(choices, Progress(1, 2))
@@ -289,17 +292,17 @@ def cells(table):
 
 
 def test_gradient_table_of_the_paper():
-    assert cells(gradient_table(PAPER)) == PAPER_TABLE
+    assert cells(gradient_table(Experiment("la"))) == PAPER_TABLE
 
 
 def test_gradient_table_of_the_released_preset():
     live = ("supervised_a", "supervised_b", "consistency_a", "consistency_b", "uncertainty_a")
     expected = {name: PAPER_TABLE[name] for name in live} | {"cosine": (G, G, N, N)}
-    assert cells(gradient_table(preset_losses("released", "la"))) == expected
+    assert cells(gradient_table(Experiment("la", preset="released"))) == expected
 
 
 def test_own_label_is_self_training():
-    table = cells(gradient_table(dataclasses.replace(PAPER, filter_label="own")))
+    table = cells(gradient_table(Experiment("la", filter_label="own")))
     assert table["entropy_filtered_a"] == (G, C, N, N)  # B still decides what is kept
 
 
@@ -316,9 +319,7 @@ def test_released_unlabeled_losses_reach_nothing(repaired):
 def test_gradients_reach_the_networks_they_should():
     """The same on real networks: parameters of A, of B."""
     # Untrained networks are sure of nothing, and may agree: any vote is to count.
-    experiment = Experiment.default(
-        "phantom", "smoke", filters=8, mask_threshold=0.0, mask_combine="or"
-    )
+    experiment = Experiment("phantom", "smoke", filters=8, mask_threshold=0.0, mask_combine="or")
     method = build_method(experiment, dataset_spec("phantom"))
     torch.manual_seed(0)
     batch = Batch(
@@ -343,7 +344,7 @@ def test_gradients_reach_the_networks_they_should():
 
 
 def test_paper_preset_choice_by_choice():
-    assert preset_losses("paper", "la") == LossConfig(
+    assert preset_settings("dual", "paper", "la") == DualSettings(
         alpha=0.5,
         weight_cross_pseudo=1.0,
         weight_entropy_filtered=1.0,
@@ -376,7 +377,7 @@ def test_paper_preset_choice_by_choice():
     [("la", 0.5, 70), ("pancreas", 0.6, 80), ("brats2019", 0.5, 30), ("phantom", 0.5, 70)],
 )
 def test_alpha_and_gamma_follow_the_data_set(dataset, alpha, gamma):
-    choices = preset_losses("paper", dataset)
+    choices = preset_settings("dual", "paper", dataset)
     assert (choices.alpha, choices.gamma) == (alpha, gamma)
 
 
@@ -390,7 +391,7 @@ def test_rows_of_table_4_are_the_components_they_name():
     }
 
     def components(preset):
-        present = dual_weights(preset_losses(preset, "la"), Progress(0, 1))
+        present = dual_weights(preset_settings("dual", preset, "la"), Progress(0, 1))
         return {short for term, short in names.items() if term in present}
 
     everything = set(names.values())
@@ -406,12 +407,12 @@ def test_rows_of_table_4_are_the_components_they_name():
     assert [components(name) for name in ("cr", "ue", "pgl")] == [{"CR"}, {"UE"}, {"PGL"}]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", DUAL_PRESETS)
 def test_every_preset_trains_a_step(preset):
     case = make_case("disagreement")
     out_a, out_b = outputs(case)
     out_a.logits.requires_grad_()
-    choices = preset_losses(preset, "la")
+    choices = preset_settings("dual", preset, "la")
     terms = dual_terms(out_a, out_b, tensor(case["label"][:1]), choices)
     weights = dual_weights(choices, Progress(0, 1))
     sum(weight * terms[name] for name, weight in weights.items()).backward()
@@ -425,7 +426,7 @@ def test_a_step_mixes_no_devices_and_reads_nothing_back(preset, monkeypatch):
     So on a GPU the losses wait for nothing (the entropy's percentile is computed otherwise there).
     """
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # has none for it
-    experiment = Experiment.default("la", "smoke", preset, filters=2, patch=(32, 32, 32))
+    experiment = Experiment("la", "smoke", preset, filters=2, patch=(32, 32, 32))
     method = build_method(experiment, dataset_spec("la")).to("meta").train()
     image = torch.empty(4, 1, 32, 32, 32, device="meta")
     label = torch.zeros(2, 32, 32, 32, dtype=torch.int64, device="meta")

@@ -142,7 +142,7 @@ def test_masks_of_other_weights_or_scans_are_not_reused(run, la_root):
     assert 0 <= record["cases"][0]["dice"] <= 100
     method = run.load_method(torch.device("cpu"))
     torch.nn.init.normal_(method.a.decoder.head.weight)
-    write_checkpoint(run.weights_path, method, None, {"step": 20})
+    write_checkpoint(run.weights_path, method, {}, {"step": 20})
     evaluate(run.folder)
     assert saved_at(run)[TEST[1]] != after[TEST[1]]
 
@@ -201,7 +201,7 @@ def test_publish_copies_the_test_record_only(run, tmp_path):
 
 
 def test_table_by_hand():
-    config = Experiment.default("la", "lesson", method="dual", seed=1).flat()
+    config = Experiment("la", "lesson", method="dual", seed=1).flat()
     record = {
         "name": "mine",
         "split": "test",

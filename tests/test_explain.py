@@ -4,17 +4,18 @@ import dataclasses
 
 import pytest
 
-from dualseg.explain import FAMILIES, explain, explain_gradients, family
-from dualseg.loss_config import PRESETS, LossConfig, preset_losses
-from dualseg.methods.dual import dual_weights
+from dualseg.config import preset_settings
+from dualseg.explain import explain, explain_gradients, family
+from dualseg.methods.dual import Dual, dual_weights
+from dualseg.methods.dual_settings import DUAL_PRESETS, DualSettings
 from dualseg.paper import TABLES, differences, paper_remarks, paper_table
 from dualseg.train_config import Progress
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", DUAL_PRESETS)
 def test_explain_shows_the_weights_of_every_term(preset):
     lines = explain(preset, "la", at=0.3).splitlines()
-    weights = dual_weights(preset_losses(preset, "la"), Progress(3, 10))
+    weights = dual_weights(preset_settings("dual", preset, "la"), Progress(3, 10))
     for term, weight in weights.items():
         row = next(line.split() for line in lines if line.split()[:1] == [term])
         assert row[1] == f"{weight:.4g}"
@@ -22,7 +23,7 @@ def test_explain_shows_the_weights_of_every_term(preset):
 
 def test_explain_names_equations_differences_and_what_is_off():
     text = explain("released", "pancreas")
-    for title, where, formula in FAMILIES.values():
+    for title, where, formula in Dual.equations.values():
         assert f"{title} (" in text
         assert where in text
         assert formula in text
@@ -39,12 +40,14 @@ def test_explain_gradients_has_the_release_beside_the_paper():
 
 
 def test_every_family_is_explained_and_every_choice_has_a_difference():
-    everything = dataclasses.replace(LossConfig(), weight_cosine=1.0)
-    assert {family(term) for term in dual_weights(everything, Progress(0, 1))} == set(FAMILIES)
-    names = {field.name for field in dataclasses.fields(LossConfig)}
+    everything = dataclasses.replace(DualSettings(), weight_cosine=1.0)
+    assert {family(term) for term in dual_weights(everything, Progress(0, 1))} == set(
+        Dual.equations
+    )
+    names = {field.name for field in dataclasses.fields(DualSettings)}
     cited = {name for entry in differences() for name in entry.choice}
     assert cited == names
-    assert {entry.term for entry in differences()} <= set(FAMILIES)
+    assert {entry.term for entry in differences()} <= set(Dual.equations)
     numbers = [entry.number for entry in differences()]
     assert numbers == sorted(set(numbers))
 

@@ -1,6 +1,7 @@
 """Networks half way: trained once, the same every time, on crops of the right cases."""
 
 import torch
+from conftest import TEST, TRAIN, ball_case, make_la, write_la_case
 
 from dualseg import halfway as module
 from dualseg.halfway import halfway
@@ -27,3 +28,19 @@ def test_trained_once_and_the_same_again(tmp_path, monkeypatch):
     assert halfway(settings, draw=1).batch.ids != ids or not torch.equal(
         halfway(settings, draw=1).batch.image, first.batch.image
     )
+
+
+def test_two_folders_of_a_data_set_never_share_networks(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "project_folder", lambda: tmp_path)
+    found = []
+    for name, sign in (("a", 1), ("b", -1)):  # a bright ball, a dark one
+        root = make_la(tmp_path / name)
+        for i, case_id in enumerate(TRAIN + TEST):
+            image, label = ball_case(i, (40 + i, 36, 22))
+            write_la_case(root, case_id, sign * image, label)
+        settings = notebook_settings(profile="smoke", dataset="la", data_dir=str(root), seed=3)
+        found.append(halfway(settings, draw=1))
+    assert found[0].run.folder != found[1].run.folder
+    assert found[1].run.experiment().root == str(tmp_path / "b")
+    first, second = (each.method.state_dict() for each in found)
+    assert not all(torch.equal(first[name], second[name]) for name in first)

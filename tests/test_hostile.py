@@ -47,7 +47,7 @@ def stopped_once(tmp_path_factory):
     path = tmp_path_factory.mktemp("once")
     sizes = {"resolution": "half", "patch": (16,) * 3, "stride": (8,) * 3, "filters": 2}
     steps = {"iterations": 4, "checkpoint_every": 1, "labeled": 2}
-    experiment = Experiment.default("la", "smoke", root=str(make_la(path / "LA")), **sizes, **steps)
+    experiment = Experiment("la", "smoke", root=str(make_la(path / "LA")), **sizes, **steps)
     with pytest.MonkeyPatch.context() as patch:
         stop_after_two_steps(experiment, path / "run", patch)
     return experiment, path / "run"

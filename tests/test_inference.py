@@ -82,7 +82,7 @@ def test_against_monai():
 
 
 def small_method(**changes):
-    experiment = Experiment.default("phantom", "smoke", filters=2, **changes)
+    experiment = Experiment("phantom", "smoke", filters=2, **changes)
     return experiment.train, build_method(experiment, dataset_spec("phantom")).eval()
 
 

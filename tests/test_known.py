@@ -11,10 +11,10 @@ from toy_dataset import TOY, make_toy
 import dualseg
 from dualseg.check import check
 from dualseg.cli import main
+from dualseg.config import preset_settings
 from dualseg.data.known import DATASETS, prepare
 from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
-from dualseg.loss_config import preset_losses
 
 
 @pytest.fixture
@@ -60,7 +60,10 @@ def test_a_toy_data_set_is_read_by_its_own_reader(toy):
 
 def test_settings_of_the_paper_are_those_of_section_4_4():
     values = {
-        name: (preset_losses("paper", name).alpha, preset_losses("paper", name).gamma)
+        name: (
+            preset_settings("dual", "paper", name).alpha,
+            preset_settings("dual", "paper", name).gamma,
+        )
         for name in DATASETS
     }
     assert values == {

@@ -54,7 +54,7 @@ def finished(tmp_path_factory):
         write_la_case(root, case_id, *ball_case(i, (40 + i, 36, 22)))
     (root / "train.list").write_text("\n".join(TRAIN))
     (root / "test.list").write_text("\n".join(TEST))
-    experiment = Experiment.default(
+    experiment = Experiment(
         "la",
         "smoke",
         root=str(root),

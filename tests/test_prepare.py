@@ -14,12 +14,11 @@ from rawdata import CODES, LANDMARK, SHAPE, SPACING, save_as, volumes
 from dualseg import prepare
 from dualseg.check import check
 from dualseg.cli import main
-from dualseg.config import Experiment
+from dualseg.config import Experiment, preset_settings
 from dualseg.data.known import prepare as prepare_raw
 from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
-from dualseg.loss_config import preset_losses
 from dualseg.recipes import Recipe
 from dualseg.train import fit
 
@@ -162,7 +161,7 @@ def test_remarks_on_what_may_be_wrong(raw):
 @pytest.mark.usefixtures("no_pictures")
 def test_data_prepared_otherwise_are_not_measured(raw):
     run_prepare(raw)
-    run = fit(Experiment.default(str(raw / "data"), "smoke", iterations=2), raw / "run")
+    run = fit(Experiment(str(raw / "data"), "smoke", iterations=2), raw / "run")
     evaluate(run.folder)
     run_prepare(raw, recipe=Recipe(normalise="zscore"))
     with pytest.raises(DualsegError, match=r"data: expected the data .* another recipe"):
@@ -197,9 +196,7 @@ def test_validation_cases_are_labeled_ones(raw):
     assert list(split.labeled) == labeled[:2]
     assert list(split.validation) == labeled[3:]
     assert split.unlabeled == (labeled[2], "scan5", "scan6")
-    experiment = Experiment.default(
-        str(raw / "data"), "smoke", labeled=2, validation=1, iterations=2
-    )
+    experiment = Experiment(str(raw / "data"), "smoke", labeled=2, validation=1, iterations=2)
     record = evaluate(fit(experiment, raw / "run").folder, "val")
     assert [case["id"] for case in record["cases"]] == labeled[3:]
 
@@ -342,7 +339,7 @@ def test_an_interrupted_preparation_goes_on(raw, monkeypatch):
 
 def test_train_evaluate_predict_on_a_prepared_folder(raw):
     run_prepare(raw)
-    experiment = Experiment.default(str(raw / "data"), "smoke", seed=1)
+    experiment = Experiment(str(raw / "data"), "smoke", seed=1)
     assert (experiment.dataset, experiment.root) == ("folder", str(raw / "data"))
     assert experiment.labeled == 4
     run = fit(experiment, raw / "run")
@@ -382,7 +379,7 @@ def test_pictures_have_the_proportions_of_each_case(tmp_path, monkeypatch):
         for row, panel in zip(sheet[::3], sheet[1::3], strict=True)
     }
     assert found == heights
-    experiment = Experiment.default(
+    experiment = Experiment(
         str(tmp_path / "data"), "smoke", method="supervised", labeled=1, iterations=2
     )
     run = fit(experiment, tmp_path / "run")
@@ -397,14 +394,14 @@ def test_pictures_have_the_proportions_of_each_case(tmp_path, monkeypatch):
 
 def test_two_foreground_classes_train(raw):
     run_prepare(raw, recipe=Recipe(values=(1, 2)))
-    experiment = Experiment.default(str(raw / "data"), "smoke", iterations=2)
+    experiment = Experiment(str(raw / "data"), "smoke", iterations=2)
     run = fit(experiment, raw / "run")
     assert run.spec().classes == ("background", "value 1", "value 2")
     assert evaluate(run.folder)["empties"] in (0, 1)
 
 
 def test_losses_of_own_data_are_those_of_la():
-    assert preset_losses("paper", "folder") == preset_losses("paper", "la")
+    assert preset_settings("dual", "paper", "folder") == preset_settings("dual", "paper", "la")
 
 
 def test_commands_of_the_readme(raw, capsys, monkeypatch):

@@ -341,9 +341,9 @@ def test_brats_holds_out_its_validation_list(tmp_path):
         save_as(tmp_path / "raw" / f"{name}_flair.nii", image)
         save_as(tmp_path / "raw" / f"{name}_seg.nii", label)
     prepare("brats2019", tmp_path / "raw", None, tmp_path / "out")
-    experiment = Experiment.default(str(tmp_path / "out"), "full")
+    experiment = Experiment(str(tmp_path / "out"), "full")
     assert (experiment.labeled, experiment.validation) == (25, 25)
-    assert (experiment.train.iterations, experiment.loss.gamma) == (20000, 30)
+    assert (experiment.train.iterations, experiment.settings.gamma) == (20000, 30)
     split = open_dataset(str(tmp_path / "out")).split(25, 25)
     assert (len(split.unlabeled), len(split.validation), len(split.test)) == (225, 25, 60)
     assert split.validation[0] == "BraTS19_CBICA_AAP_1"
@@ -357,7 +357,7 @@ def test_la_from_raw_trains_and_predicts(tmp_path):
     how = lists(tmp_path, ids[:3], ids[3:])
     prepare("la", tmp_path / "raw", None, tmp_path / "out", **how)
     assert check(str(tmp_path / "out"))[1] == []
-    experiment = Experiment.default(str(tmp_path / "out"), "smoke", labeled=2, iterations=2)
+    experiment = Experiment(str(tmp_path / "out"), "smoke", labeled=2, iterations=2)
     assert experiment.dataset == "la"
     record = evaluate(fit(experiment, tmp_path / "run").folder)
     assert [case["id"] for case in record["cases"]] == ["CASE3"]
@@ -368,7 +368,7 @@ def test_prediction_windows_a_ct_as_the_preparation_did(tmp_path):
     ids = make_pancreas(tmp_path)
     how = lists(tmp_path, ids[:3], ids[3:])
     prepare("pancreas", tmp_path / "images", tmp_path / "labels", tmp_path / "out", **how)
-    experiment = Experiment.default(str(tmp_path / "out"), "smoke", labeled=2, iterations=6)
+    experiment = Experiment(str(tmp_path / "out"), "smoke", labeled=2, iterations=6)
     run = fit(experiment, tmp_path / "run").folder
     units = ct(4)
     metal = np.where(units > 200, 3000, np.where(units < -900, -2048, units))
@@ -397,7 +397,7 @@ def test_four_modalities_from_raw_to_prediction(tmp_path):
     assert check(str(tmp_path / "out"))[1] == []
     with pytest.raises(DualsegError, match=r"prepared otherwise \(modalities .*t1ce.*--out"):
         prepare("brats2019", tmp_path / "raw", None, tmp_path / "out", **how)
-    experiment = Experiment.default(str(tmp_path / "out"), "smoke", labeled=2, iterations=2)
+    experiment = Experiment(str(tmp_path / "out"), "smoke", labeled=2, iterations=2)
     run = fit(experiment, tmp_path / "run")
     first = next(p for n, p in run.load_method("cpu").named_parameters() if p.ndim == 5)
     assert first.shape[1] == 4
@@ -434,7 +434,7 @@ def test_wrong_modalities_are_refused_by_predict(tmp_path, capsys):
     prepare(
         "brats2019", tmp_path / "raw", None, tmp_path / "out", modalities=("flair", "t2"), **how
     )
-    experiment = Experiment.default(str(tmp_path / "out"), "smoke", labeled=2, iterations=2)
+    experiment = Experiment(str(tmp_path / "out"), "smoke", labeled=2, iterations=2)
     run = str(fit(experiment, tmp_path / "run").folder)
     one, other = tmp_path / "a.nii", tmp_path / "b.nii"
     save_as(one, volumes()[0])
@@ -460,7 +460,7 @@ def test_classes_are_measured_one_by_one(tmp_path, capsys):
     how = lists(tmp_path, ids[:3], ids[3:])
     recipe = Recipe.of({**DATASETS["brats2019"].usual_recipe.of_arrays(), "values": (1, 4)})
     prepare("brats2019", tmp_path / "raw", None, tmp_path / "out", recipe, **how)
-    experiment = Experiment.default(str(tmp_path / "out"), "smoke", labeled=2, iterations=2)
+    experiment = Experiment(str(tmp_path / "out"), "smoke", labeled=2, iterations=2)
     run = fit(experiment, tmp_path / "run")
     assert main(["evaluate", str(run.folder)]) == 0
     assert "class value 4: Dice" in capsys.readouterr().out

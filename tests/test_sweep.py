@@ -352,7 +352,7 @@ def test_settings_are_read_as_what_they_are():
     )
     wanted = {"patch": (8, 8, 8), "stride": (8, 8, 8), "learning_rate": 1.0, "flips": True}
     wanted |= {"schedule": "step", "gamma": 90.0}
-    wanted = Experiment.default("phantom", "smoke", "paper", labeled=4, seed=3, **wanted)
+    wanted = Experiment("phantom", "smoke", "paper", labeled=4, seed=3, **wanted)
     assert [member.experiment for member in members] == [wanted]
 
 

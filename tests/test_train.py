@@ -24,7 +24,7 @@ from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
 from dualseg.files import write_json
 from dualseg.methods import METHODS, build_method
-from dualseg.runs import Run, load_optimizer, read_checkpoint, write_checkpoint
+from dualseg.runs import Run, load_optimizers, read_checkpoint, write_checkpoint
 from dualseg.signals import Interrupted, exit_status
 from dualseg.train import fit
 from dualseg.train_config import Progress, TrainConfig
@@ -405,7 +405,7 @@ def test_full_disk_keeps_the_old_checkpoint(small, tmp_path, monkeypatch):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_full_disk_while_logging_is_one_sentence(small, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        training, "_cut_log", lambda run, step: run.log_path.symlink_to("/dev/full")
+        training._Training, "_cut_log", lambda self: self.run.log_path.symlink_to("/dev/full")
     )
     with pytest.raises(DualsegError, match=r"log.jsonl: could not be written .No space left"):
         fit(small, tmp_path / "run")
@@ -428,14 +428,14 @@ def test_scraps_of_killed_writes_are_removed(small, tmp_path, monkeypatch):
 def test_restored_momentum_lies_in_memory_as_it_was(small, tmp_path):
     """Not as views of the file, which is to be replaced; in the channels-last layout of weights."""
     method = build_method(small, dataset_spec("la"))
-    optimizer = method.optimizer(small.train)
+    optimizer = method.optimizers(small.train)["main"]
     method(torch.randn(2, 1, 16, 16, 16))[0].logits.sum().backward()
     optimizer.step()
-    write_checkpoint(tmp_path / "state.safetensors", method, optimizer, {"step": 1})
+    write_checkpoint(tmp_path / "state.safetensors", method, {"main": optimizer}, {"step": 1})
     other = build_method(small, dataset_spec("la"))
-    restored = other.optimizer(small.train)
+    restored = other.optimizers(small.train)["main"]
     path = tmp_path / "state.safetensors"
-    load_optimizer(restored, read_checkpoint(path)[0], path)
+    load_optimizers({"main": restored}, read_checkpoint(path)[0], path)
     before, after = optimizer.state_dict()["state"], restored.state_dict()["state"]
     assert before.keys() == after.keys()
     for index in before:
@@ -519,7 +519,7 @@ def test_volume_smaller_than_the_patch_is_padded(small, tmp_path):
 def test_checkpoint_of_another_architecture(small, tmp_path):
     run = fit(small, tmp_path / "run")
     other = build_method(small.replace(filters=4), dataset_spec("la"))
-    write_checkpoint(run.weights_path, other, None, {"step": 6})
+    write_checkpoint(run.weights_path, other, {}, {"step": 6})
     with pytest.raises(DualsegError, match="holds other networks than .*tensor 'a.decoder.blocks"):
         run.load_method(torch.device("cpu"))
 

@@ -1,34 +1,94 @@
-"""What training and inference know of a method, and the part that most methods share."""
+"""What training and prediction know of a method, and what methods of two networks share."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..config import Experiment
+from .._util.settings import Settings
 from ..data.spec import DatasetSpec
 from ..networks import NetworkOutput, ResNet34, VNet
 from ..sampling import Batch
 from ..train_config import Progress, TrainConfig
 
 
+@dataclass(frozen=True)
+class Preset:
+    """A named set of changes to a method's usual settings, and to sizes and schedule if need be."""
+
+    about: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Equation(NamedTuple):
+    """A term of a loss in words: its title, where it is defined, and its formula."""
+
+    title: str
+    where: str
+    formula: str
+
+
+SUPERVISED_EQUATION = Equation(
+    "Supervised loss",
+    "eq. 2",
+    "CE(f, y) + 1 - 2 sum(p y) / (sum(p^2) + sum(y^2)), labeled samples",
+)
+
+
 class Method(nn.Module):
     """A training method: its networks, its losses, its prediction.
 
-    A subclass says which networks predict (`members`) and whether it wants unlabeled samples, and
-    implements `loss` and `predict_members`.
+    A subclass names the networks that predict (`members`), says whether it wants unlabeled samples,
+    and implements `loss`, `weights` and `predict_members`. Everything else has a default.
+
+    A step of the training is: learning rate, `loss`, the weighted sum of the terms, one backward
+    pass, a step of every optimizer, `after_step`.
+
+    - All randomness is drawn from torch's generator, which is seeded anew in each step, and
+      whatever lives longer than a step is a parameter or a buffer. So a resumed run goes on exactly
+      where it stopped.
+    - A teacher is a submodule whose parameters require no gradient; it follows in `after_step`.
+    - An adversary has an optimizer of its own in `optimizers`, and learns from the same backward
+      pass: its own term sees detached predictions, and the term that is to fool it calls it with
+      detached parameters (`torch.func.functional_call`). So each term reaches its own side only.
+
+    Parameters
+    ----------
+    settings
+        An instance of the class's `settings_type`.
+    config
+        Sizes of the training.
+    spec
+        The data set: its channels and classes.
     """
 
+    settings_type: ClassVar[type[Settings]] = Settings
+    """Dataclass of the method's own settings; the base class has none."""
+    presets: ClassVar[Mapping[str, Preset]] = {"default": Preset("the method as it is")}
+    """Named starting points; the first is the usual one."""
+    measurements: ClassVar[Mapping[str, str]] = {}
+    """Unit of each measurement in the log, by name."""
+    equations: ClassVar[Mapping[str, Equation]] = {}
+    """The terms in words, by their name without a last "_a" or "_b"."""
     members: tuple[str, ...]
     """Names of the predictions whose mean is the method's prediction."""
     uses_unlabeled: bool
     """Whether a batch holds unlabeled samples after the labeled ones."""
 
+    def __init__(self, settings: Settings, config: TrainConfig, spec: DatasetSpec):
+        super().__init__()
+        self.settings = settings
+
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """The named terms of the loss, unweighted scalars.
 
-        A name without a weight is a measurement: it is logged (NaN: nothing to measure), and is no
-        part of the loss.
+        A name without a weight is a measurement: it is logged, and is no part of the loss. The
+        names are the same in every step: a term that does not exist yet is 0, a measurement
+        without anything to measure is NaN.
         """
         raise NotImplementedError
 
@@ -48,37 +108,75 @@ class Method(nn.Module):
         """Precision of the forward pass on a device type: "float32" or "bfloat16"."""
         return "float32"
 
-    def after_step(self, progress: Progress) -> None:
-        """Called after each optimiser step (for a teacher's moving average, say)."""
+    def smallest_pass(self, labeled: int, unlabeled: int) -> int:
+        """Samples in the smallest forward pass in training mode, of a batch of these sizes.
 
-    def optimizer(self, config: TrainConfig) -> torch.optim.Optimizer:
-        """The optimiser; its learning rate is set anew in each step."""
-        return torch.optim.SGD(
-            self.parameters(),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-        )
+        Batch normalization needs more than one value a channel. A method that refuses a batch size
+        raises DualsegError here.
+        """
+        return labeled + unlabeled
+
+    def optimizers(self, config: TrainConfig) -> dict[str, torch.optim.Optimizer]:
+        """The optimizers by name, with disjoint parameters; all take a step after one backward.
+
+        Learning rates are set anew in each step, except those of parameter groups that say
+        `"follows_schedule": False`.
+        """
+        return {"main": sgd(self, config)}
+
+    def own_rate(self, progress: Progress) -> float:
+        """Factor on the initial learning rate now, where the schedule is "own"."""
+        return 1.0
+
+    def starts_afresh(self, progress: Progress) -> bool:
+        """Whether the optimizers are built anew, without memory, before this step."""
+        return False
+
+    def after_step(self, progress: Progress) -> None:
+        """Called after each step of the optimizers (for a teacher's moving average, say)."""
+
+
+def sgd(module: nn.Module, config: TrainConfig) -> torch.optim.SGD:
+    """The configured SGD for what is trained of a module."""
+    return torch.optim.SGD(
+        [parameter for parameter in module.parameters() if parameter.requires_grad],
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
 
 
 class TwoNetworks(Method):
-    """The paper's pair: `a` (ResNet34) and `b` (V-Net), predicting by the mean of their softmax."""
+    """The paper's pair: `a` (ResNet34) and `b` (V-Net), predicting by the mean of their softmax.
+
+    A subclass implements `terms` and `weights`.
+    """
 
     members = ("A", "B")
     memory_format = torch.channels_last_3d
     """Of volumes and weights: so the 3D convolutions run faster, on CPUs too."""
 
-    def __init__(self, experiment: Experiment, spec: DatasetSpec):
-        super().__init__()
+    def __init__(self, settings: Settings, config: TrainConfig, spec: DatasetSpec):
+        super().__init__(settings, config, spec)
         sizes = {
             "in_channels": spec.channels,
             "classes": len(spec.classes),
-            "filters": experiment.train.filters,
+            "filters": config.filters,
         }
         self.a = ResNet34(**sizes)
         self.b = VNet(**sizes)
-        self.precision = experiment.train.precision
+        self.precision = config.precision
         self.to(memory_format=self.memory_format)
+
+    def terms(self, out_a: NetworkOutput, out_b: NetworkOutput, label: Tensor) -> dict[str, Tensor]:
+        """The terms of `loss` from what both networks say of a batch.
+
+        The outputs are of labeled samples first, as many as `label` (L, X, Y, Z) has.
+        """
+        raise NotImplementedError
+
+    def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        return self.terms(*self(batch.image), batch.label)
 
     def forward(self, image: Tensor) -> tuple[NetworkOutput, NetworkOutput]:
         """Outputs of A and B with float32 logits. Shapes: image (B, channels, X, Y, Z)."""

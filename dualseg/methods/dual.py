@@ -7,9 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from ..config import Experiment
-from ..data.spec import DatasetSpec
-from ..loss_config import LossConfig
 from ..losses import (
     class_prototypes,
     class_thresholds,
@@ -28,9 +25,9 @@ from ..losses import (
 from ..losses.contrast import agree_below
 from ..losses.entropy import keep_below
 from ..networks import NetworkOutput
-from ..sampling import Batch
 from ..train_config import Progress
 from .base import TwoNetworks
+from .dual_settings import DUAL_EQUATIONS, DUAL_MEASUREMENTS, DUAL_PRESETS, DualSettings
 
 
 class Dual(TwoNetworks):
@@ -39,20 +36,21 @@ class Dual(TwoNetworks):
     One forward pass over both kinds of samples together, so batch normalisation sees both.
     """
 
+    settings_type = DualSettings
+    settings: DualSettings
+    presets = DUAL_PRESETS
     uses_unlabeled = True
+    measurements = DUAL_MEASUREMENTS
+    equations = DUAL_EQUATIONS
 
-    def __init__(self, experiment: Experiment, spec: DatasetSpec):
-        super().__init__(experiment, spec)
-        self.choices = experiment.loss
-
-    def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        return dual_terms(*self(batch.image), batch.label, self.choices)
+    def terms(self, out_a: NetworkOutput, out_b: NetworkOutput, label: Tensor) -> dict[str, Tensor]:
+        return dual_terms(out_a, out_b, label, self.settings)
 
     def weights(self, progress: Progress) -> dict[str, float]:
-        return dual_weights(self.choices, progress)
+        return dual_weights(self.settings, progress)
 
 
-def dual_weights(choices: LossConfig, progress: Progress) -> dict[str, float]:
+def dual_weights(choices: DualSettings, progress: Progress) -> dict[str, float]:
     """The weight of each term of eq. 1 now; a term that is switched off is not there."""
     rise = _ramp(progress.fraction, choices.ramp_up)
     contrast = choices.weight_contrast * contrast_weight(progress, choices.contrast_schedule)
@@ -81,7 +79,7 @@ def _ramp(t: float, length: float) -> float:
 
 
 def dual_terms(
-    out_a: NetworkOutput, out_b: NetworkOutput, label: Tensor, choices: LossConfig
+    out_a: NetworkOutput, out_b: NetworkOutput, label: Tensor, choices: DualSettings
 ) -> dict[str, Tensor]:
     """The terms of eq. 1, unweighted, and measurements of how they came about.
 
@@ -132,7 +130,7 @@ def dual_terms(
 
 
 def _consistency(
-    logits_a: Tensor, logits_b: Tensor, label: Tensor, choices: LossConfig
+    logits_a: Tensor, logits_b: Tensor, label: Tensor, choices: DualSettings
 ) -> dict[str, Tensor]:
     """Eq. 6 for each network; with more classes the mean over them, each against the rest."""
     prob_a, prob_b = logits_a.softmax(1), logits_b.softmax(1)
@@ -151,7 +149,7 @@ def _consistency(
     return {"consistency_a": loss_a, "consistency_b": loss_b}
 
 
-def _uncertainty(logits_a: Tensor, logits_b: Tensor, choices: LossConfig) -> dict[str, Tensor]:
+def _uncertainty(logits_a: Tensor, logits_b: Tensor, choices: DualSettings) -> dict[str, Tensor]:
     """Eq. 14 for each network that learns: "uncertainty_a" is A's, with B as its teacher."""
 
     def term(student: Tensor, teacher: Tensor) -> Tensor:
@@ -170,7 +168,7 @@ def _uncertainty(logits_a: Tensor, logits_b: Tensor, choices: LossConfig) -> dic
 
 
 def _contrast(
-    a: NetworkOutput, b: NetworkOutput, label: Tensor, reliable: Tensor, choices: LossConfig
+    a: NetworkOutput, b: NetworkOutput, label: Tensor, reliable: Tensor, choices: DualSettings
 ) -> dict[str, Tensor]:
     """Eq. 20 in each network's own feature space, with A's classes (eq. 18), and measurements."""
     classes = a.logits.shape[1]

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from ..losses import supervised_loss
-from ..sampling import Batch
+from ..networks import NetworkOutput
 from ..train_config import Progress
-from .base import TwoNetworks
+from .base import SUPERVISED_EQUATION, TwoNetworks
 
 
 class Supervised(TwoNetworks):
     """Cross-entropy + Dice for each network (eq. 2); the networks never hear of each other."""
 
     uses_unlabeled = False
+    equations: ClassVar = {"supervised": SUPERVISED_EQUATION}
 
-    def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        out_a, out_b = self(batch.image)
+    def terms(self, out_a: NetworkOutput, out_b: NetworkOutput, label: Tensor) -> dict[str, Tensor]:
         return {
-            "supervised_a": supervised_loss(out_a.logits, batch.label),
-            "supervised_b": supervised_loss(out_b.logits, batch.label),
+            "supervised_a": supervised_loss(out_a.logits[: len(label)], label),
+            "supervised_b": supervised_loss(out_b.logits[: len(label)], label),
         }
 
     def weights(self, progress: Progress) -> dict[str, float]:

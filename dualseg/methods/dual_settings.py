@@ -1,4 +1,4 @@
-"""Every choice of the method's losses as one named field, and the presets that name sets of them.
+"""Every choice of the losses of "dual" as one named field, its presets, and its terms in words.
 
 The equations leave many choices open, contradict the text, or differ from the released program.
 Each field says what the paper has; `dualseg explain` prints the differences behind it, by the
@@ -7,62 +7,46 @@ number given here in brackets.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Literal
 
+<<<<<<< HEAD:dualseg/loss_config.py
 from .data.known import dataset_spec
 from .errors import require, require_one_of
+=======
+from .._util.settings import Range, Settings
+from ..errors import require
+from .base import SUPERVISED_EQUATION, Equation, Preset
+>>>>>>> 187e6161af7f801ee6150a0a55ebad38574fc1b3:dualseg/methods/dual_settings.py
 
-CHOICES = {
-    "mask_combine": ("xor", "or"),
-    "consistency_distance": ("mse", "kl"),
-    "percentile_within": ("batch", "class"),
-    "filter_label": ("other", "own"),
-    "filter_combine": ("or", "and"),
-    "uncertainty_target": ("soft", "hard"),
-    "uncertainty_direction": ("both", "b_to_a"),
-    "contrast_third_term": ("attract", "repel", "none"),
-    "contrast_reduction": ("mean", "sum"),
-    "contrast_schedule": ("rise", "fall"),
-    "samples": ("unlabeled", "all"),
-}
-SWITCHES = ("uncertainty_detach_weight", "contrast_normalise", "contrast_detach_prototypes")
-WEIGHTS = (
-    "alpha",
-    "weight_cross_pseudo",
-    "weight_entropy_filtered",
-    "weight_uncertainty",
-    "weight_contrast",
-    "weight_cosine",
-)
+_Weight, _Share = Annotated[float, Range(0)], Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class DualSettings(Settings):
     """Choices of the losses of the method "dual"; the defaults are the paper's, for LA."""
 
-    alpha: float = 0.5
+    alpha: _Weight = 0.5
     """Weight of the consistency term (eqs. 2, 6; 0: off). The paper: 0.5, Pancreas 0.6 [31]."""
-    weight_cross_pseudo: float = 1.0
+    weight_cross_pseudo: _Weight = 1.0
     """Weight of cross pseudo supervision (eqs. 1, 8; 0: off), each direction once [1, 21]."""
-    weight_entropy_filtered: float = 1.0
+    weight_entropy_filtered: _Weight = 1.0
     """Weight of entropy-filtered supervision of each network (eq. 11; 0: off) [1]."""
-    weight_uncertainty: float = 1.0
+    weight_uncertainty: _Weight = 1.0
     """Weight of uncertainty-weighted supervision of each network (eq. 14; 0: off)."""
-    weight_contrast: float = 1.0
+    weight_contrast: _Weight = 1.0
     """Factor on lambda_c times the prototype contrast (eqs. 1, 20; 0: off) [2]."""
-    weight_cosine: float = 0.0
+    weight_cosine: _Weight = 0.0
     """Weight of the released program's cosine term (0: off); not in the paper [11]."""
 
     mask_combine: Literal["xor", "or"] = "xor"
     """Consistency mask: one network's confident foreground, as printed, or also both's [28]."""
-    mask_threshold: float = 0.6
+    mask_threshold: _Share = 0.6
     """Confidence (lambda of eq. 5) on the softmax; the paper writes it on logits [29, 30]."""
     consistency_distance: Literal["mse", "kl"] = "mse"
     """Distance to the ground truth in eq. 6; Table 5 compares them [27, 32]."""
 
-    gamma: float = 70.0
+    gamma: Annotated[float, Range(0, 100)] = 70.0
     """Entropy percentile of the filter and of reliability, 0-100 (LA 70, Pancreas 80, BraTS 30)
     [19, 34]."""
     percentile_within: Literal["batch", "class"] = "batch"
@@ -95,36 +79,15 @@ class LossConfig:
 
     samples: Literal["unlabeled", "all"] = "unlabeled"
     """What the terms without ground truth see; section 3.3 names both, eqs. 7-20 u [10]."""
-    ramp_up: float = 0.0
+    ramp_up: _Share = 0.0
     """Part of the training over which these terms rise as exp(-5 (1 - t)^2) (paper: none)."""
 
-    def __new__(cls, *_: Any, **choices: Any) -> LossConfig:
-        # Before the generated __init__, whose TypeError would not name the choices there are.
-        known = {field.name for field in dataclasses.fields(cls)}
-        for name in choices:
-            require_one_of("choice of the losses", name, known)
-        return super().__new__(cls)
-
     def __post_init__(self) -> None:
-        for name, known in CHOICES.items():
-            require_one_of(name, getattr(self, name), known)
-        for name in WEIGHTS:
-            value = getattr(self, name)
-            require(_finite(value) and value >= 0, name, "a finite number of at least 0", value)
-        require(_within(self.mask_threshold, 0, 1), *_range("mask_threshold", 0, 1, self))
-        require(_within(self.gamma, 0, 100), *_range("gamma", 0, 100, self))
-        require(_within(self.ramp_up, 0, 1), *_range("ramp_up", 0, 1, self))
-        high = _finite(self.temperature) and self.temperature > 0
-        require(high, "temperature", "a number above 0", self.temperature)
-        for name in (
-            "uncertainty_detach_weight",
-            "contrast_normalise",
-            "contrast_detach_prototypes",
-        ):
-            value = getattr(self, name)
-            require(isinstance(value, bool), name, "True or False", value)
+        super().__post_init__()
+        require(self.temperature > 0, "temperature", "a number above 0", self.temperature)
 
 
+<<<<<<< HEAD:dualseg/loss_config.py
 def _finite(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and abs(value) < float("inf")
@@ -138,19 +101,13 @@ def _range(name: str, low: float, high: float, config: LossConfig) -> tuple[str,
     return name, f"a number from {low} to {high}", getattr(config, name)
 
 
+=======
+>>>>>>> 187e6161af7f801ee6150a0a55ebad38574fc1b3:dualseg/methods/dual_settings.py
 _NO_CPS, _NO_EFS = {"weight_cross_pseudo": 0.0}, {"weight_entropy_filtered": 0.0}
 _NO_CR, _NO_UE, _NO_PGL = {"alpha": 0.0}, {"weight_uncertainty": 0.0}, {"weight_contrast": 0.0}
 
 
-@dataclass(frozen=True)
-class Preset:
-    """A named set of changes to the paper's choices."""
-
-    about: str
-    changes: dict[str, Any]
-
-
-PRESETS: dict[str, Preset] = {
+DUAL_PRESETS: dict[str, Preset] = {
     "paper": Preset("the equations, their contradictions resolved one by one", {}),
     "released": Preset(
         "what the released program really optimises: its pseudo-label, entropy-filter and contrast "
@@ -185,7 +142,38 @@ PRESETS: dict[str, Preset] = {
     "pgl": Preset("PGL alone", {**_NO_CPS, **_NO_EFS, **_NO_UE, **_NO_CR}),
 }
 
+# The terms of eq. 1 by family; the terms of a family differ in the network that learns.
+DUAL_EQUATIONS = {
+    "supervised": SUPERVISED_EQUATION,
+    "consistency": Equation(
+        "Consistency regularisation (CR)",
+        "eqs. 4-6",
+        "sum(M d(p, y)) / sum(M), M: where one network is sure of the object; labeled samples",
+    ),
+    "cross_pseudo": Equation(
+        "Cross pseudo supervision (CPS)",
+        "eqs. 7-8",
+        "CE(f_A, argmax f_B) + CE(f_B, argmax f_A)",
+    ),
+    "entropy_filtered": Equation(
+        "Entropy-filtered supervision (EFS)",
+        "eqs. 9-11",
+        "mean CE(f, pseudo-label) over voxels with entropy up to the gamma-th percentile",
+    ),
+    "uncertainty": Equation(
+        "Uncertainty estimation (UE)",
+        "eqs. 13-15",
+        "mean of e^-D CE(f, softmax(teacher / T_p)) + D, D = KL(teacher || student)",
+    ),
+    "contrast": Equation(
+        "Prototype-guided contrast (PGL)",
+        "eqs. 16-20",
+        "for each class the mean |feature - prototype| of its uncertain voxels, and d(c_f, c_b)",
+    ),
+    "cosine": Equation("Cosine consistency", "not in the paper", "1 - cos(p_A, p_B)"),
+}
 
+<<<<<<< HEAD:dualseg/loss_config.py
 def preset_losses(preset: str, dataset: str) -> LossConfig:
     """The choices of a preset for a data set; section 4.4 has values of its own for some.
 
@@ -194,3 +182,13 @@ def preset_losses(preset: str, dataset: str) -> LossConfig:
     require_one_of("preset", preset, PRESETS)
     choices = {**dataset_spec(dataset).settings.get("dual", {}), **PRESETS[preset].changes}
     return dataclasses.replace(LossConfig(), **choices)
+=======
+# Units of what is logged without being part of the loss.
+DUAL_MEASUREMENTS = {
+    "disagreement": "share of voxels",
+    "kept": "share of voxels",
+    "reliable": "share of voxels",
+    "missing_prototypes": "classes",
+    "prototype_distance": "distance (no unit)",
+}
+>>>>>>> 187e6161af7f801ee6150a0a55ebad38574fc1b3:dualseg/methods/dual_settings.py
