@@ -10,14 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-<<<<<<< HEAD:dualseg/loss_config.py
-from .data.known import dataset_spec
-from .errors import require, require_one_of
-=======
 from .._util.settings import Range, Settings
 from ..errors import require
 from .base import SUPERVISED_EQUATION, Equation, Preset
->>>>>>> 187e6161af7f801ee6150a0a55ebad38574fc1b3:dualseg/methods/dual_settings.py
 
 _Weight, _Share = Annotated[float, Range(0)], Annotated[float, Range(0, 1)]
 
@@ -87,22 +82,6 @@ class DualSettings(Settings):
         require(self.temperature > 0, "temperature", "a number above 0", self.temperature)
 
 
-<<<<<<< HEAD:dualseg/loss_config.py
-def _finite(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) < float("inf")
-
-
-def _within(value: Any, low: float, high: float) -> bool:
-    return _finite(value) and low <= value <= high
-
-
-def _range(name: str, low: float, high: float, config: LossConfig) -> tuple[str, str, Any]:
-    return name, f"a number from {low} to {high}", getattr(config, name)
-
-
-=======
->>>>>>> 187e6161af7f801ee6150a0a55ebad38574fc1b3:dualseg/methods/dual_settings.py
 _NO_CPS, _NO_EFS = {"weight_cross_pseudo": 0.0}, {"weight_entropy_filtered": 0.0}
 _NO_CR, _NO_UE, _NO_PGL = {"alpha": 0.0}, {"weight_uncertainty": 0.0}, {"weight_contrast": 0.0}
 
@@ -173,16 +152,6 @@ DUAL_EQUATIONS = {
     "cosine": Equation("Cosine consistency", "not in the paper", "1 - cos(p_A, p_B)"),
 }
 
-<<<<<<< HEAD:dualseg/loss_config.py
-def preset_losses(preset: str, dataset: str) -> LossConfig:
-    """The choices of a preset for a data set; section 4.4 has values of its own for some.
-
-    Raises DualsegError for an unknown preset or data set.
-    """
-    require_one_of("preset", preset, PRESETS)
-    choices = {**dataset_spec(dataset).settings.get("dual", {}), **PRESETS[preset].changes}
-    return dataclasses.replace(LossConfig(), **choices)
-=======
 # Units of what is logged without being part of the loss.
 DUAL_MEASUREMENTS = {
     "disagreement": "share of voxels",
@@ -191,4 +160,3 @@ DUAL_MEASUREMENTS = {
     "missing_prototypes": "classes",
     "prototype_distance": "distance (no unit)",
 }
->>>>>>> 187e6161af7f801ee6150a0a55ebad38574fc1b3:dualseg/methods/dual_settings.py
