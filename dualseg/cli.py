@@ -211,7 +211,7 @@ def explain(
 
     Args:
         preset: One of the method's presets (listed at the end); without it, the first: "paper".
-        dataset: "la", "pancreas", "brats2019" or "phantom": alpha and gamma depend on it.
+        dataset: The data set whose settings to take, as "la" or "pancreas" (alpha, gamma differ).
         at: The t = step / steps of the column "now".
         method: "dual", or another name in METHODS.
     """
