@@ -48,13 +48,13 @@ def sweep(
         dry_run: Only list the runs, and how far they are.
     """
     from .records import table
-    from .sweep import over_seeds, plan, records_of, require_cases, run_sweep
+    from .sweep import check_data, over_seeds, plan, records_of, run_sweep
 
     members = plan(out, dataset, methods, presets, labeled, seeds, profile, settings)
-    require_cases(members)
+    check_data(members)
     done = sum(member.finished for member in members)
     if dry_run:
-        print(columns([(member.name, member.progress()[1]) for member in members]))
+        print(columns([(member.name, member.progress()) for member in members]))
         print(f"{len(members)} runs, {done} finished, {len(members) - done} to do.")
         return
     with held(out):

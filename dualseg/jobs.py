@@ -1,20 +1,20 @@
-"""Calls as jobs of their own, through submitit: processes here, or jobs of a Slurm cluster.
+"""Calls as jobs of their own: processes of this machine, or jobs of a Slurm cluster (by submitit).
 
-How many run at a time, how they are stopped, what became of them. What a job does, and what it
-leaves behind to go on from, is its call's affair.
+What a job does, and what it leaves behind to go on from, is up to its call.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
+import subprocess
 import sys
-import threading
+import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,15 +22,12 @@ from typing import Literal
 from tqdm import tqdm
 
 from .errors import DualsegError, require, require_one_of
+from .signals import Interrupted, end_with_parent, exit_status, stop_noted, stop_raised
 
-Progress = Callable[[str], tuple[float, str]]
-POLL = 0.5
-"""Seconds between two looks at the jobs."""
-AGAIN = 5.0
-"""Seconds after which a job that was asked to stop is asked again."""
-GRACE = 60.0
-"""Seconds that submitit's signal may take to follow a SIGTERM of Slurm; if none does, the job was
-cancelled."""
+POLL = 0.5  # seconds between two looks at the jobs
+GRACE = 60.0  # seconds that Slurm's warning may take to follow its SIGTERM
+WARNING = "SIGUSR1"  # Slurm warns with it before a kill; a training then writes a checkpoint
+KILLED = "the job ended without a result: it was killed (for want of memory?), or could not start."
 IN_QUEUE = ("PENDING", "RUNNING", "REQUEUED", "COMPLETING", "SUSPENDED")
 
 
@@ -39,11 +36,11 @@ class Place:
     """Where jobs run, and with what."""
 
     cluster: Literal["local", "slurm"] = "local"
-    """"local": processes on this machine (Linux, macOS); "slurm": jobs of a Slurm cluster."""
+    """"local": processes of this machine; "slurm": jobs of a Slurm cluster (needs submitit)."""
     workers: int | None = None
     """Jobs at a time (local: one, unless given; slurm: all). Local ones share the cores."""
     partition: str | None = None
-    """Slurm: the partition; other options of sbatch are given as SBATCH_ACCOUNT=... and so on."""
+    """Slurm: the partition (other options of sbatch: SBATCH_ACCOUNT=... and so on)."""
     gpus: int = 0
     """Slurm: GPUs of a job. (Local jobs take the machine's GPUs in turn.)"""
     cpus: int = 4
@@ -51,8 +48,7 @@ class Place:
     memory_gb: int = 16
     """Slurm: main memory of a job."""
     hours: float = 4.0
-    """Slurm: time limit. A job that reaches it is queued again: a run then goes on where it was, a
-    notebook begins anew."""
+    """Slurm: time limit; a job that reaches it is queued again, and a run goes on where it was."""
 
     def __post_init__(self) -> None:
         require_one_of("cluster", self.cluster, ("local", "slurm"))
@@ -76,221 +72,130 @@ class Failure:
     log: Path
 
 
-@dataclass(frozen=True)
-class Job:
-    """A call as submitit wants it: it can be pickled, stopped by a signal, and queued again."""
-
-    call: Callable[[], object]
-    device: str | None = None
-    """What CUDA_VISIBLE_DEVICES is to be, if not what it is."""
-
-    def __call__(self) -> str | None:
-        """None when the call came to its end; else the sentence that says why not.
-
-        SIGTERM stops the call by a KeyboardInterrupt, or by the handler that the call put in
-        place. So does submitit's own signal (time is up, or the job is preempted), after which the
-        job is queued again.
-        """
-        import submitit
-
-        number = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
-        queue_again = signal.getsignal(number)
-        asked = threading.Event()
-
-        def stop(number: int, frame: object) -> None:
-            raise KeyboardInterrupt
-
-        def ask(number: int, frame: object) -> None:
-            asked.set()
-            signal.raise_signal(signal.SIGTERM)
-
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(number, ask)
-        if self.device is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = self.device
-        try:
-            self.call()
-            return None
-        except KeyboardInterrupt as error:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            if number in getattr(error, "heard", ()):  # the call heard submitit's signal itself
-                asked.set()
-            # Slurm announces a preemption by SIGTERM, then comes submitit's signal; after a
-            # cancellation comes nothing but the end.
-            if submitit.JobEnvironment().cluster == "slurm":
-                asked.wait(GRACE)
-            if not asked.is_set():
-                raise
-        except Exception as error:
-            traceback.print_exc()
-            if not asked.is_set():
-                known = isinstance(error, DualsegError)
-                return str(error) if known else f"{type(error).__name__}: {error}"
-        queue_again(number, None)  # saves `checkpoint()`, asks for the requeue, leaves
-        raise AssertionError("unreachable")
-
-    def checkpoint(self):
-        """What is queued again: the same; what was done already is for the call to find."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
-
-
 def run_jobs(
-    calls: Mapping[str, Callable[[], object]],
-    place: Place,
-    folder: Path,
-    progress: Progress = lambda name: (0.0, "running"),
+    calls: Mapping[str, Callable[[], object]], place: Place, folder: Path
 ) -> dict[str, Failure]:
-    """Run named calls as jobs, with a bar over them; returns what failed, by name.
+    """Run named calls as jobs, to be called from the main thread.
 
-    `progress` tells of a job which part of it is done (0 to 1) and what it is at. Files and output
-    of a job are in `folder`/NAME. Slurm jobs of an earlier call that are still in the queue are
-    waited for, not submitted again.
+    Slurm jobs of an earlier call that are still in the queue are waited for, not submitted again.
 
-    To be called from the main thread. Ctrl-C and SIGTERM stop local jobs, wait for them and raise
-    KeyboardInterrupt; Slurm jobs are left in the queue.
+    Parameters
+    ----------
+    calls : mapping of str to callable
+        What to do; each call can be pickled.
+    place : Place
+        Where the jobs run.
+    folder : Path
+        Files and output of a job are in `folder`/NAME.
+
+    Returns
+    -------
+    dict of str to Failure
+        What failed, by name.
+
+    Raises
+    ------
+    Interrupted
+        After Ctrl-C or SIGTERM: local jobs are asked to stop and waited for, Slurm jobs stay.
     """
-    _require_submitit()
-    workers = place.workers or (1 if place.cluster == "local" else max(1, len(calls)))
-    devices = _devices() if place.cluster == "local" else []
-    waiting, running, failed = dict(calls), {}, {}
-    slots = list(range(workers))
-    bar = tqdm(
-        total=len(calls),
-        bar_format="{percentage:3.0f}% |{bar:20}| {n:.1f}/{total} [{elapsed}<{remaining}]{postfix}",
-        mininterval=0.1 if sys.stderr.isatty() else 30,  # a file is to stay readable
-    )
-    parts = {name: progress(name)[0] for name in calls}
-    bar.initial = bar.n = sum(parts.values())
-    with bar, _stop_signals() as stop:
+    here = place.cluster == "local"
+    environments = _environments(place.workers or 1) if here else [{}] * (place.workers or 1000)
+    waiting, failed = dict(calls), {}
+    running: dict[int, tuple[str, _Process | _SlurmJob]] = {}  # by worker
+    with stop_noted() as stop, tqdm(total=len(calls), unit="job") as bar:
         while waiting or running:
-            while waiting and slots and not stop.is_set():
+            if stop.number is not None:
+                _stop(place, [job for _, job in running.values()])
+                raise Interrupted(stop.number, stop.heard)
+            free = [worker for worker in range(len(environments)) if worker not in running]
+            if waiting and free:
                 name = next(iter(waiting))
-                slot = slots.pop()
-                device = devices[slot % len(devices)] if devices else None
-                job = _job_of(name, Job(waiting.pop(name), device), place, workers, folder / name)
-                running[name] = job, slot
-            stop.wait(POLL)
-            if stop.is_set():
-                _stop(place, {name: job for name, (job, _) in running.items()}, bar)
-                raise KeyboardInterrupt
-            words = []
-            for name, (job, slot) in list(running.items()):
-                parts[name], what = progress(name)
-                words.append(f"{name}: {what}")
+                call, to = waiting.pop(name), folder / name
+                job = (
+                    _Process(call, to, environments[free[0]])
+                    if here
+                    else _SlurmJob(call, to, place)
+                )
+                running[free[0]] = name, job
+                continue
+            time.sleep(POLL)
+            for worker, (name, job) in list(running.items()):
                 if job.done():
-                    del running[name]
-                    slots.append(slot)
-                    parts[name] = 1.0
-                    problem = _problem(job)
-                    if problem:
-                        failed[name] = Failure(problem, job.paths.stdout)
-                        bar.write(f"{name}: failed: {problem}", file=sys.stderr)
-            bar.set_postfix_str("; ".join(words), refresh=False)
-            bar.update(sum(parts.values()) - bar.n)
+                    del running[worker]
+                    bar.update()
+                    if reason := job.failure():
+                        failed[name] = Failure(reason, job.log)
+                        bar.write(f"{name}: failed: {reason}", file=sys.stderr)
     return failed
 
 
-def _job_of(name: str, job: Job, place: Place, workers: int, folder: Path):
-    import submitit
-    from submitit.core.utils import environment_variables
-
-    if place.cluster == "slurm":
-        for path in folder.glob("*_submitted.pkl"):
-            earlier = submitit.SlurmJob(folder, path.name.removesuffix("_submitted.pkl"))
-            if earlier.state.upper() in IN_QUEUE:
-                return earlier
-    for path in folder.glob("*.pkl*"):  # a job's number may come again: here it is a process's id
-        path.unlink()
-    quiet = {"TQDM_MININTERVAL": 10}  # the output of a job is a file
-    if place.cluster == "slurm":
-        executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=50)
-        # Since Slurm 22.05 srun asks for its own number of cores.
-        exports = {"OMP_NUM_THREADS": place.cpus, "SRUN_CPUS_PER_TASK": place.cpus, **quiet}
-        executor.update_parameters(
-            name=name,
-            timeout_min=round(60 * place.hours),
-            cpus_per_task=place.cpus,
-            mem_gb=place.memory_gb,
-            gpus_per_node=place.gpus or None,
-            stderr_to_stdout=True,
-            slurm_partition=place.partition,
-            slurm_setup=[f"export {key}={value}" for key, value in exports.items()],
-            slurm_additional_parameters={"requeue": True},
+def _stop(place: Place, jobs: list[_Process | _SlurmJob]) -> None:
+    here = [job.process for job in jobs if isinstance(job, _Process)]
+    if place.cluster == "local":
+        say = f"stopping {len(here)} jobs: waiting for what they save (Ctrl-C again: not waiting)."
+    else:
+        numbers = " ".join(job.job.job_id for job in jobs if isinstance(job, _SlurmJob))
+        say = (
+            f"{len(jobs)} jobs go on in the cluster, and the same command waits for them; to end "
+            f"them: scancel {numbers}"
         )
-        return executor.submit(job)
-    executor = submitit.AutoExecutor(folder, cluster="local")
-    executor.update_parameters(timeout_min=60 * 24 * 365, stderr_to_stdout=True)
-    threads = os.environ.get("OMP_NUM_THREADS", max(1, _cores() // workers))
-    with environment_variables(OMP_NUM_THREADS=threads, **quiet), _ctrl_c_kept_from_children():
-        return executor.submit(job)
+    print(f"\n{say}", file=sys.stderr, flush=True)
+    for process in here:
+        process.terminate()
+    for process in here:
+        process.wait()
 
 
-def _problem(job) -> str | None:
-    error = job.exception()
-    if error is None:
-        return job.result()
-    return (
-        f"the job ended without a result (state {job.state}): it was killed, by hand or for want "
-        "of memory, or could not start."
-    )
-
-
-def _stop(place: Place, running: dict, bar: tqdm) -> None:
-    if place.cluster == "slurm":
-        numbers = " ".join(job.job_id for job in running.values())
-        bar.write(
-            f"{len(running)} jobs go on in the cluster, and the same command waits for them; to "
-            f"end them: scancel {numbers}",
-            file=sys.stderr,
-        )
-        return
-    bar.write(
-        f"stopping {len(running)} jobs: waiting for what they save (Ctrl-C again: not waiting).",
-        file=sys.stderr,
-    )
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    since = 0.0
-    while left := [job for job in running.values() if not job.done()]:
-        if time.monotonic() - since > AGAIN:  # one that just starts may miss the first
-            since = time.monotonic()
-            for job in left:
-                os.kill(int(job.job_id), signal.SIGTERM)  # submitit hands it on
-        time.sleep(POLL / 5)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM as an event, so that none of them falls between a job and its note."""
-    stop = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+def _outcome(call: Callable[[], object]) -> str | None:
+    """Do the call; None when it came to its end, else the sentence that says why not."""
     try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        call()
+    except Exception as error:
+        traceback.print_exc()
+        return str(error) if isinstance(error, DualsegError) else f"{type(error).__name__}: {error}"
+    return None
 
 
-@contextmanager
-def _ctrl_c_kept_from_children() -> Iterator[None]:
-    """Start processes that never get SIGINT: a terminal sends it to all, and submitit's local
-    process would then kill its job after a second. They are stopped by SIGTERM."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+class _Process:
+    """A call in a process of this machine. It is stopped by SIGTERM, and when this one ends."""
+
+    def __init__(self, call: Callable[[], object], folder: Path, environment: dict[str, str]):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log, self.result = folder / "log.txt", folder / "result.txt"
+        self.result.unlink(missing_ok=True)
+        with self.log.open("ab") as log, tempfile.TemporaryFile() as pickled:
+            pickle.dump(call, pickled)
+            pickled.seek(0)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", __name__, self.result],
+                stdin=pickled,
+                stdout=log,
+                stderr=log,
+                env=os.environ | environment,
+                start_new_session=True,  # a terminal sends Ctrl-C to all of its session
+            )
+
+    def done(self) -> bool:
+        return self.process.poll() is not None
+
+    def failure(self) -> str | None:
+        return self.result.read_text(encoding="utf-8") if self.result.is_file() else KILLED
+
+
+def _environments(workers: int) -> list[dict[str, str]]:
+    """The environment of each worker: they share the cores, and take the GPUs in turn."""
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, _cores() // workers)))
+    usual = {"OMP_NUM_THREADS": threads, "TQDM_MININTERVAL": "10"}  # their output is a file
+    gpus = _gpus()
+    own = [{"CUDA_VISIBLE_DEVICES": gpus[k % len(gpus)]} if gpus else {} for k in range(workers)]
+    return [usual | gpu for gpu in own]
 
 
 def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _devices() -> list[str]:
+def _gpus() -> list[str]:
     """The GPUs to be seen from here, as CUDA_VISIBLE_DEVICES names them."""
     import torch
 
@@ -299,16 +204,85 @@ def _devices() -> list[str]:
     return named.split(",")[:count]
 
 
-def _require_submitit() -> None:
-    if sys.platform == "win32":
-        raise DualsegError(
-            "jobs: expected Linux or macOS, found Windows, where submitit cannot start any; "
-            "work in WSL (Windows Subsystem for Linux), or do one after the other."
-        )
+class _SlurmJob:
+    """A call as a job of a Slurm cluster; one that is still in the queue is taken up again."""
+
+    def __init__(self, call: Callable[[], object], folder: Path, place: Place):
+        submitit = _submitit()
+        earlier = [path.name.partition("_")[0] for path in folder.glob("*_submitted.pkl")]
+        jobs = [submitit.SlurmJob(folder, number) for number in earlier]
+        queued = [job for job in jobs if job.state.upper() in IN_QUEUE]
+        self.job = queued[0] if queued else _executor(folder, place).submit(Requeued(call))
+        self.log = self.job.paths.stdout
+
+    def done(self) -> bool:
+        return self.job.done()
+
+    def failure(self) -> str | None:
+        return self.job.result() if self.job.exception() is None else KILLED
+
+
+@dataclass(frozen=True)
+class Requeued:
+    """A call that Slurm queues again after its warning; what was done is for the call to find."""
+
+    call: Callable[[], object]
+
+    def __call__(self) -> str | None:
+        try:
+            return _outcome(self.call)
+        except Interrupted as stop:  # a training, which has written its checkpoint
+            number = signal.Signals[WARNING]
+            if number in stop.heard:
+                signal.raise_signal(number)  # by now it is submitit's to answer: it queues again
+            # A preemption begins with SIGTERM, and the warning follows; a cancellation has none.
+            time.sleep(GRACE)
+            raise
+
+    def checkpoint(self):
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def _executor(folder: Path, place: Place):
+    exports = {
+        "OMP_NUM_THREADS": place.cpus,
+        "SRUN_CPUS_PER_TASK": place.cpus,  # since Slurm 22.05 srun asks for a number of its own
+        "SUBMITIT_PREEMPT_SIGNAL": WARNING.removeprefix("SIG"),
+        "TQDM_MININTERVAL": 10,
+    }
+    executor = _submitit().AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=50)
+    executor.update_parameters(
+        name=folder.name,
+        timeout_min=round(60 * place.hours),
+        cpus_per_task=place.cpus,
+        mem_gb=place.memory_gb,
+        gpus_per_node=place.gpus or None,
+        stderr_to_stdout=True,
+        slurm_partition=place.partition,
+        slurm_setup=[f"export {key}={value}" for key, value in exports.items()],
+        slurm_additional_parameters={"requeue": True, "signal": f"{WARNING[3:]}@90"},
+    )
+    return executor
+
+
+def _submitit():
     try:
-        import submitit  # noqa: F401
+        import submitit
     except ImportError as error:
         raise DualsegError(
-            f"jobs: expected the package submitit, found no {error.name}; in the project's folder, "
-            'run `python -m pip install -c constraints.txt -e ".[sweep]"`.'
+            f"cluster: expected the package submitit for 'slurm', found no {error.name}; in the "
+            'project\'s folder, run `python -m pip install -c constraints.txt -e ".[sweep]"`.'
         ) from error
+    return submitit
+
+
+if __name__ == "__main__":  # a _Process: the call comes by stdin, the sentence goes to a file
+    end_with_parent()
+    try:
+        with stop_raised():
+            reason = _outcome(pickle.load(sys.stdin.buffer))
+            Path(sys.argv[1]).write_text(reason or "", encoding="utf-8")
+    except KeyboardInterrupt as stop:
+        sys.exit(exit_status(stop))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ._util.literals import read_as
 from .errors import DualsegError
 from .lessons import check_parameters
 
@@ -150,27 +151,12 @@ def given_parameters(
             f"{place}: {cell_name(notebook, cell)} assigns the parameter {name!r} again, so that a "
             "given value would not take effect; use another name there."
         )
-    found = {name: _as_type_of(defaults[name], name, given[name], place) for name in given}
+    found = {
+        name: read_as(defaults[name], value, f"{place}: parameter {name}")
+        for name, value in given.items()
+    }
     check_parameters(**found)
     return found
-
-
-def _as_type_of(default: Any, name: str, value: Any, place: str) -> Any:
-    read = value
-    if isinstance(value, str) and not isinstance(default, str):
-        text = {"true": "True", "false": "False"}.get(value, value)
-        try:
-            read = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            read = value
-    if isinstance(default, float) and type(read) is int:
-        read = float(read)
-    if type(read) is not type(default):
-        raise DualsegError(
-            f"{place}: parameter {name}: expected a value of type {type(default).__name__} (the "
-            f"default is {default!r}), found {value!r}."
-        )
-    return read
 
 
 def reassigned(notebook: NotebookNode, place: str) -> Iterator[tuple[NotebookNode, str]]:

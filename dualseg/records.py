@@ -15,8 +15,7 @@ from .data.known import dataset_spec
 from .errors import DualsegError
 from .files import read_json, require_fields, require_file_name, write_atomically, write_json
 from .methods import METHODS
-from .metrics import summarize
-from .runs import Run
+from .run_folder import RunFolder
 from .text import as_markdown, columns
 
 PUBLISHED = Path("figures") / "records"
@@ -32,7 +31,7 @@ _RECORD = {
 
 
 def build_record(
-    run: Run, split: str, results: dict[str, list[dict]], evaluation: dict[str, Any]
+    run: RunFolder, split: str, results: dict[str, list[dict]], evaluation: dict[str, Any]
 ) -> dict[str, Any]:
     """The record of a run on a split.
 
@@ -91,6 +90,8 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _statistics(cases: list[dict]) -> dict[str, Any]:
     """The summary without its number of cases, since a record's "cases" are the cases."""
+    from .metrics import summarize  # here, because SciPy takes seconds, and tables need none
+
     return {name: value for name, value in summarize(cases).items() if name != "cases"}
 
 
@@ -127,7 +128,7 @@ def publish(
     Raises DualsegError if the run has no record on the split, or another run's record stands there
     already.
     """
-    run = Run.open(folder)
+    run = RunFolder.open(folder)
     source = run.record_path(split)
     if not source.is_file():
         raise DualsegError(

@@ -78,6 +78,32 @@ def with_dataset(experiment: Experiment, dataset: Dataset) -> Experiment:
     return experiment.replace(root=None if dataset.root is None else str(dataset.root))
 
 
+def require_same_data(run: Run, dataset: Dataset) -> None:
+    """Check that a data set is the one that a run was started with.
+
+    Parameters
+    ----------
+    run : Run
+        A run that exists, finished or not.
+    dataset : Dataset
+        The data set as it is now; its cases are read once, if the cache does not have them.
+
+    Raises
+    ------
+    DualsegError
+        If the lists of cases, or the volumes of a training case, differ.
+    """
+    data, experiment = run.info()["data"], run.experiment()
+    split = dataset.split(experiment.labeled, experiment.validation)
+    used = split.labeled + split.unlabeled + split.validation
+    then = {name: tuple(ids) for name, ids in data["split"].items()}
+    if then != vars(split) or data["fingerprint"] != dataset.cache(used):
+        raise DualsegError(
+            f"{run.folder}: the data have changed since this run was started (other lists or "
+            "another fingerprint); restore them, or start a new run in another --out."
+        )
+
+
 def check_batch(experiment: Experiment, method: Method, team: Team) -> None:
     """Raise DualsegError for a batch that cannot be shared, or batch-normalized."""
     config = experiment.train
@@ -103,6 +129,7 @@ def run_info(
     """
     info = _describe(experiment, dataset, split, method) | {"processes": team.size}
     if run.exists:
+        require_same_data(run, dataset)
         return _continued(run, info)
     if run.state_path.exists():
         raise DualsegError(
@@ -112,25 +139,9 @@ def run_info(
     return info
 
 
-def require_same_data(run: Run, dataset: Dataset) -> None:
-    """Raise DualsegError where the training cases are not those that a run was started with."""
-    experiment = run.experiment()
-    split = dataset.split(experiment.labeled, experiment.validation)
-    _require_fingerprint(run, dataset.cache(_used(split)))
-
-
-def _require_fingerprint(run: Run, fingerprint: str) -> None:
-    if run.info()["data"]["fingerprint"] != fingerprint:
-        raise DualsegError(
-            f"{run.folder}: the data have changed since this run was started (other fingerprint); "
-            "restore them, or start a new run in another --out."
-        )
-
-
 def _continued(run: Run, info: dict[str, Any]) -> dict[str, Any]:
     """The run's own info, and a line about where it goes on if that is elsewhere."""
     before = run.info()
-    _require_fingerprint(run, info["data"]["fingerprint"])
     here = {name: info[name] for name in ("device", "versions", "precision", "processes")}
     sessions = before.get("sessions", [])
     last = {"processes": 1} | (sessions[-1] if sessions else before)  # not noted in older runs

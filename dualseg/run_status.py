@@ -12,49 +12,100 @@ from statistics import fmean
 from typing import Any
 
 from .errors import DualsegError
-from .files import read_json
+from .files import read_json, require_fields
 from .lock import is_held
 from .run_folder import NO_TERMS, LogLine, LogReader, RunFolder
 
-WINDOW = 20  # last steps that loss, terms and speed are taken over
+WINDOW = 20  # the last steps, over which loss, terms and speed are taken
 STATES = ("training", "waiting", "stopped", "finished", "evaluated", "damaged")
 OVER = ("finished", "evaluated", "damaged")  # nothing more will come
 # Of runs on other machines: seconds without a log line after which one counts as stopped.
 QUIET = 60.0  # longer for slow steps
-FIRST_STEP = 600.0  # seconds for a first step, whose length nobody knows yet
+FIRST_STEP = 600.0  # before the first step, whose length nobody knows yet
+_CONFIG = {
+    **{"dataset": str, "method": str, "preset": str},
+    **{"labeled": int, "seed": int, "iterations": int},
+}
 
 
 @dataclass(frozen=True)
 class Status:
     """What is known of a run at a moment."""
 
-    name: str
-    """Its folder below the watched one."""
-    state: str
-    """One of STATES; "waiting": its first step is still to come."""
-    settings: str = ""
-    """Method, preset, labels and seed in words."""
+    name: str  # the run's folder below the watched one
+    state: str  # one of STATES; a "waiting" run is at work, its first step is still to come
+    settings: str = ""  # method, its choices, labels and seed in words
     step: int = 0
     total: int = 0
-    means: dict[str, float] = field(default_factory=dict)
-    """Loss, terms and measurements by name, each the mean of the last WINDOW steps."""
-    rate: float | None = None
-    """Steps a second over the last WINDOW steps."""
-    seconds: float | None = None
-    """Time spent training until the last step."""
-    seconds_left: float | None = None
-    """Of a run in training: estimated time to its last step, at that rate."""
-    dice: float | None = None
-    """Mean Dice in percent on the test cases, if evaluated."""
-    problem: str = ""
-    """Of a damaged run: the sentence that says what is wrong."""
+    means: dict[str, float] = field(default_factory=dict)  # loss and terms, over the WINDOW
+    rate: float | None = None  # steps a second, over the WINDOW
+    seconds: float | None = None  # spent training until the last step
+    seconds_left: float | None = None  # in training: estimated at that rate
+    dice: float | None = None  # mean in percent on the test cases, if evaluated
+    problem: str = ""  # if damaged: the sentence that says what is wrong
 
 
-def is_training(run: RunFolder, rate: float | None, now: float) -> bool:
-    """Whether a process is at work on an unfinished run; all that tells "training" from "stopped".
+class WatchedRun:
+    """A run that is looked at again and again; of its log only what is new is read."""
 
-    A process of this machine holds the folder. Of others there is only a hint: the log, written
-    once a step, or run.json is younger than a step may take.
+    def __init__(self, name: str, folder: Path):
+        self.name, self.run = name, RunFolder(folder)
+        self._reader = LogReader(self.run.log_path)
+        self._recent: deque[LogLine] = deque(maxlen=WINDOW)
+
+    def status(self, now: float) -> Status:
+        """Look at the run at the time `now` (seconds since 1970); damaged files raise nothing."""
+        try:
+            return self._status(now)
+        except (DualsegError, OSError) as error:
+            return Status(self.name, "damaged", problem=str(error))
+
+    def _status(self, now: float) -> Status:
+        config = _part(self.run.info_path, "config", _CONFIG)
+        lines, anew = self._reader.read()
+        if anew:
+            self._recent.clear()
+        self._recent.extend(lines)
+        last = self._recent[-1] if self._recent else {"step": 0}
+        rate, step, total = recent_rate(self._recent), last["step"], config["iterations"]
+        evaluated = self.run.record_path().is_file()
+        if evaluated or self.run.finished:
+            state, step = ("evaluated" if evaluated else "finished"), total
+        elif _is_training(self.run, rate, now):
+            state = "training" if self._recent else "waiting"
+        else:
+            state = "stopped"
+        number = (int, float, type(None))
+        record = _part(self.run.record_path(), "mean", {"dice": number}) if evaluated else {}
+        preset = "" if config["preset"] == "default" else f" {config['preset']}"
+        label = config["method"] + preset
+        return Status(
+            self.name,
+            state,
+            settings=f"{label}, {config['labeled']} labels, seed {config['seed']}",
+            step=step,
+            total=total,
+            means=_means(self._recent),
+            rate=rate,
+            seconds=last.get("seconds"),
+            seconds_left=(total - step) / rate if rate and state == "training" else None,
+            dice=record.get("dice"),
+        )
+
+
+def _part(path: Path, name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """An entry of a JSON file that has at least these fields."""
+    contents = read_json(path)
+    require_fields(contents, {name: dict}, path)
+    require_fields(contents[name], fields, path)
+    return contents[name]
+
+
+def _is_training(run: RunFolder, rate: float | None, now: float) -> bool:
+    """Whether a process is at work on an unfinished run.
+
+    A process of this machine holds the folder. Of other machines there is only a hint: the log,
+    written once a step, or run.json is younger than a step may take.
     """
     here = is_held(run.folder)
     if here is not None:
@@ -65,7 +116,7 @@ def is_training(run: RunFolder, rate: float | None, now: float) -> bool:
 
 
 def recent_rate(lines: Sequence[LogLine]) -> float | None:
-    """Steps a second between the first and the last of some log lines.
+    """Compute the steps a second between the first and the last of some log lines.
 
     None for fewer than two, and for logs of earlier versions, which hold no seconds.
     """
@@ -73,74 +124,6 @@ def recent_rate(lines: Sequence[LogLine]) -> float | None:
         return None
     passed = lines[-1]["seconds"] - lines[0]["seconds"]
     return (lines[-1]["step"] - lines[0]["step"]) / passed if passed > 0 else None
-
-
-class WatchedRun:
-    """A run that is looked at again and again; of its log only what is new is read."""
-
-    def __init__(self, name: str, folder: Path):
-        self.name, self.run = name, RunFolder(folder)
-        self._reader = LogReader(self.run.log_path)
-        self._recent: deque[LogLine] = deque(maxlen=WINDOW)
-        self._known: dict[Path, tuple[Any, dict[str, Any]]] = {}  # stamp and contents of JSON files
-
-    def status(self, now: float) -> Status:
-        """The run at the time `now` (seconds since 1970); never raises for damaged files."""
-        try:
-            return self._status(now)
-        except (DualsegError, OSError) as error:
-            return Status(self.name, "damaged", problem=str(error))
-
-    def _status(self, now: float) -> Status:
-        config = self._entry(self.run.info_path, "config")
-        lines, anew = self._reader.read()
-        if anew:
-            self._recent.clear()
-        self._recent.extend(lines)
-        recent, rate = list(self._recent), recent_rate(self._recent)
-        evaluated = self.run.record_path().is_file()
-        total = config["iterations"]
-        step = recent[-1]["step"] if recent else 0
-        if evaluated or self.run.finished:
-            state, step = ("evaluated" if evaluated else "finished"), total
-        elif is_training(self.run, rate, now):
-            state = "training" if recent else "waiting"
-        else:
-            state = "stopped"
-        return Status(
-            self.name,
-            state,
-            settings=_settings(config),
-            step=step,
-            total=total,
-            means=_means(recent),
-            rate=rate,
-            seconds=recent[-1].get("seconds") if recent else None,
-            seconds_left=(total - step) / rate if rate and state == "training" else None,
-            dice=self._entry(self.run.record_path(), "mean")["dice"] if evaluated else None,
-        )
-
-    def _entry(self, path: Path, name: str) -> dict[str, Any]:
-        """An entry of a JSON file, which is read again only when it has changed."""
-        about = path.stat()
-        stamp = about.st_mtime_ns, about.st_size
-        if self._known.get(path, (None,))[0] != stamp:
-            self._known[path] = stamp, read_json(path)
-        contents = self._known[path][1]
-        needs = {"config": {"method", "preset", "labeled", "seed", "iterations"}, "mean": {"dice"}}
-        entry = contents.get(name) if isinstance(contents, dict) else None
-        if not isinstance(entry, dict) or not needs[name] <= entry.keys():
-            raise DualsegError(
-                f"{path}: expected {name!r} with {', '.join(sorted(needs[name]))}, found none; the "
-                "file is not one that dualseg wrote."
-            )
-        return entry
-
-
-def _settings(config: dict[str, Any]) -> str:
-    method = config["method"]
-    losses = "" if config["preset"] == "default" else f" {config['preset']}"
-    return f"{method}{losses}, {config['labeled']} labels, seed {config['seed']}"
 
 
 def _means(lines: Sequence[LogLine]) -> dict[str, float]:
@@ -164,7 +147,7 @@ class WatchedFolder:
             )
 
     def refresh(self, now: float | None = None) -> list[Status]:
-        """The status of every run that is there now, by name."""
+        """Look at every run that is there at the time `now` (without it: at present), by name."""
         found = dict(sorted(find_runs(self.root)))
         self.runs = {n: self.runs.get(n) or WatchedRun(n, path) for n, path in found.items()}
         now = time.time() if now is None else now
@@ -172,7 +155,7 @@ class WatchedFolder:
 
 
 def find_runs(root: Path) -> Iterator[tuple[str, Path]]:
-    """Name and folder of each run below `root`, or of `root` itself; hidden folders are left out.
+    """Find name and folder of each run below `root`, or of `root` itself; not in hidden folders.
 
     Links to folders are followed (runs often lie on another disk), each folder once.
     """

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import json
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +10,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ._util.literals import read_as
 from .config import Experiment
 from .data.known import DATASETS
-from .datasets import open_dataset
+from .datasets import Dataset, open_dataset
 from .errors import DualsegError, require, require_one_of
 from .evaluate import evaluate
 from .files import read_json
@@ -22,15 +22,14 @@ from .lock import when_free
 from .methods import METHODS
 from .prepared import is_prepared
 from .records import MEASURES, mean_of_runs
-from .run_start import check_folder
+from .run_start import check_folder, require_same_data
+from .run_status import WatchedRun
 from .runs import Run
 from .text import columns
 from .train import fit
 
 NAMED = ("dataset", "root", "method", "preset", "profile", "labeled", "seed")
 """What an option of its own says, and the name of a run's folder shows."""
-TRAINING_PART = 0.8
-"""Of a run's time, roughly, for the estimate; the rest is its evaluation."""
 
 
 @dataclass(frozen=True)
@@ -58,37 +57,20 @@ class Member:
         experiment = self.experiment
         return self.data, experiment.method, preset_of(experiment), experiment.labeled
 
-    def progress(self) -> tuple[float, str]:
-        """Which part of it is done (0 to 1), and what is being done or is next."""
-        if self.finished:
-            return 1.0, "finished"
-        if self.run.finished:
-            return TRAINING_PART, "trained, to be measured"
-        done, total = steps_done(self.run), self.experiment.train.iterations
+    def progress(self) -> str:
+        """Say in words how far it is, or what is next."""
         if not self.run.exists:
-            return 0.0, "to be trained"
-        return TRAINING_PART * min(done / total, 1.0), f"step {done}/{total}"
+            return "to be trained"
+        status = WatchedRun(self.name, self.run.folder).status(time.time())
+        if status.state in ("finished", "evaluated", "damaged"):
+            words = {"finished": "trained, to be measured", "evaluated": "finished"}
+            return words.get(status.state, status.state)
+        return f"step {status.step}/{status.total}"
 
 
 def preset_of(experiment: Experiment) -> str:
     """The preset where the method has several, else nothing."""
     return experiment.preset if len(METHODS[experiment.method].presets) > 1 else ""
-
-
-def steps_done(run: Run) -> int:
-    """The last step in the log of a run, which may be long, and is being written.
-
-    0 for a damaged log: what is wrong with it, the run's own job will say.
-    """
-    if not run.log_path.is_file():
-        return 0
-    with run.log_path.open("rb") as file:
-        file.seek(max(0, run.log_path.stat().st_size - 8192))
-        whole = file.read().split(b"\n")[:-1]  # what follows the last newline is torn
-    try:
-        return int(json.loads(whole[-1])["step"]) if whole else 0
-    except (ValueError, TypeError, KeyError):
-        return 0
 
 
 def plan(
@@ -136,11 +118,27 @@ def plan(
     return list(members.values())
 
 
-def require_cases(members: Iterable[Member]) -> None:
-    """Raise DualsegError where the data of a run that is still to be trained are not there."""
-    for experiment in (member.experiment for member in members if not member.run.finished):
-        dataset = open_dataset(experiment.dataset, experiment.root, experiment.train.resolution)
+def check_data(members: Iterable[Member]) -> None:
+    """Check that the data of every run are there, and for started runs that they are the same.
+
+    Parameters
+    ----------
+    members : iterable of Member
+        The runs.
+
+    Raises
+    ------
+    DualsegError
+        If data or labels are missing, or have changed since a run was started or measured.
+    """
+    opened: dict[tuple, Dataset] = {}  # its fingerprint is the same for all runs of a data set
+    for member in members:
+        experiment = member.experiment
+        source = experiment.dataset, experiment.root, experiment.train.resolution
+        dataset = opened[source] = opened.get(source) or open_dataset(*source)
         dataset.split(experiment.labeled, experiment.validation)
+        if member.run.exists:
+            require_same_data(member.run, dataset)
 
 
 def _member(out: Path, data: str, experiment: Experiment) -> Member:
@@ -169,22 +167,8 @@ def _settings(given: Iterable[str], usual: Experiment) -> dict[str, Any]:
             raise DualsegError(
                 f"--set: expected NAME=VALUE with one of {', '.join(known)}, found {word!r}."
             )
-        found[name] = _as_type_of(known[name], name, text)
+        found[name] = read_as(known[name], text, f"--set {name}")
     return found
-
-
-def _as_type_of(usual: Any, name: str, text: str) -> Any:
-    if isinstance(usual, str):
-        return text
-    try:
-        value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-    except (ValueError, SyntaxError):
-        value = text
-    if isinstance(usual, float) and type(value) is int:
-        value = float(value)
-    wanted = f"a value like {usual!r}".replace(" ", "") if isinstance(usual, tuple) else None
-    require(type(value) is type(usual), f"--set {name}", wanted or f"one like {usual!r}", text)
-    return value
 
 
 def train_and_measure(experiment: Experiment, folder: Path) -> None:
@@ -199,12 +183,12 @@ def train_and_measure(experiment: Experiment, folder: Path) -> None:
 
 def run_sweep(members: Sequence[Member], place: Place, folder: Path) -> dict[str, Failure]:
     """Do what is missing, as jobs whose output is in `folder`; returns what failed, by name."""
-    missing = {member.name: member for member in members if not member.finished}
     calls = {
-        name: partial(train_and_measure, member.experiment, member.run.folder)
-        for name, member in missing.items()
+        member.name: partial(train_and_measure, member.experiment, member.run.folder)
+        for member in members
+        if not member.finished
     }
-    return run_jobs(calls, place, folder, lambda name: missing[name].progress())
+    return run_jobs(calls, place, folder)
 
 
 def records_of(members: Iterable[Member]) -> list[dict[str, Any]]:

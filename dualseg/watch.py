@@ -1,25 +1,26 @@
-"""A table of runs that keeps itself up to date, in a terminal and in a notebook."""
+"""A table of runs that keeps itself up to date, in a terminal and in a notebook (by rich)."""
 
 from __future__ import annotations
 
-import html
-import os
-import shutil
-import sys
-import textwrap
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from rich import get_console
+from rich.console import Console
+from rich.live import Live
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
 from tyro.conf import Positional
 
 from .errors import require
-from .run_status import OVER, STATES, WINDOW, Status, WatchedFolder
-from .text import columns
+from .run_status import OVER, STATES, Status, WatchedFolder, WatchedRun
 
 HEADER = ("run", "settings", "state", "steps", "loss", "steps/s", "time", "ends", "Dice %")
-BLOCKS, ASCII = "█░…", "#-~"  # done, to do, left out
+PAIRS = ((0, 1), (2, 4), (3, 5), (6, 7), (8,))  # columns that share one in a narrow terminal
 BAR = 10  # characters
 
 
@@ -43,137 +44,141 @@ def watch(
         every: Seconds between two looks.
         once: Show the table once and end.
         terms: Show each term of the loss and each measurement, too.
-        tensorboard: Mirror logs and results to event files in this folder, for `tensorboard
+        tensorboard: Write logs and results as event files into this folder, for `tensorboard
             --logdir`.
     """
     require(every > 0, "every", "seconds above 0", every)
     runs = WatchedFolder(folder)
-    mirror = None
-    if tensorboard:
-        from .event_files import Mirror
-
-        mirror = Mirror(tensorboard)
-    notebook = _in_notebook()
-    show = _notebook_view(terms) if notebook else _terminal_view(terms, once)
-    try:
-        while True:
-            now = time.time()
-            found = runs.refresh(now)
-            show(found, now)
-            if mirror:
-                mirror.update({name: watched.run for name, watched in runs.runs.items()})
-            if once or (found and all(status.state in OVER for status in found)):
-                break
-            time.sleep(every)
-    except KeyboardInterrupt:  # the usual way to end it
-        print()  # after the ^C that a terminal shows
-    if notebook:
+    mirror = _mirror(tensorboard) if tensorboard else lambda found: None
+    console = get_console()
+    with _view(console, once) as show:
+        try:
+            while True:
+                found = runs.refresh()
+                show(table(found, time.time(), console, terms))
+                mirror([runs.runs[status.name] for status in found if not status.problem])
+                if once or (found and all(status.state in OVER for status in found)):
+                    break
+                time.sleep(every)
+        except KeyboardInterrupt:  # the usual way to end it
+            pass
+    if console.is_jupyter:
         _show_losses(runs)
 
 
-def table(
-    found: Sequence[Status],
-    now: float,
-    width: int,
-    terms: bool = False,
-    marks: str = BLOCKS,
-    height: int | None = None,
-) -> list[str]:
-    """The lines of the table, none longer than `width`.
+def _mirror(folder: Path) -> Callable[[Sequence[WatchedRun]], None]:
+    """A function that brings the runs' event files up to date."""
+    from .event_files import Mirror  # here, because it needs PyTorch
 
-    A run takes one line where all columns fit, else two. `now` is the time that the estimates
-    count from, in seconds since 1970; `marks` are the characters of the bars. Where the table would
-    have more than `height` lines, only so many runs are shown, those in training first.
+    mirrors: dict[str, Mirror] = {}
+
+    def update(runs: Sequence[WatchedRun]) -> None:
+        for run in runs:
+            mirrors.setdefault(run.name, Mirror(run.run, folder / run.name)).update()
+
+    return update
+
+
+@contextmanager
+def _view(console: Console, once: bool) -> Iterator[Callable[[Table], object]]:
+    """How to show a table: in place of the one before, or (to a file) below it."""
+    if console.is_jupyter:
+        from IPython.display import display
+
+        yield display(Text(), display_id=True).update
+    elif console.is_interactive and not once:
+        with Live(console=console, auto_refresh=False) as live:
+            yield lambda view: live.update(view, refresh=True)
+    else:
+        yield console.print
+
+
+def table(found: Sequence[Status], now: float, console: Console, terms: bool = False) -> Table:
+    """Draw the table of runs, those in training first.
+
+    Where the console is too narrow for all columns, two of them share one, below each other.
+
+    Parameters
+    ----------
+    found : sequence of Status
+        The runs.
+    now : float
+        The time that estimates count from, in seconds since 1970.
+    console : rich.console.Console
+        Where the table will be shown.
+    terms : bool, optional
+        Whether to add a line with the terms of each run's loss.
+
+    Returns
+    -------
+    rich.table.Table
     """
-    shown = sorted(found, key=lambda status: STATES.index(status.state)) if height else found
-    lines = _rows(found, now, width, terms, marks)
-    count = len(found)
-    while height and count and len(lines) >= height:
-        count -= 1
-        lines = _rows(shown[:count], now, width, terms, marks)
+    found = sorted(found, key=lambda status: (STATES.index(status.state), status.name))
+    marks = "#-" if console.options.ascii_only else "█░"
+    rows = [_cells(status, now, marks) for status in found]
+    runs = _rows(HEADER, rows)
+    wide = console.options.update(max_width=10_000)
+    if Measurement.get(console, wide, runs).maximum > console.width:
+        runs = _rows(_paired(HEADER), [_paired(row) for row in rows])
     counts = Counter(status.state for status in found)
     parts = [f"{counts[state]} {state}" for state in STATES if counts[state]] or ["no runs yet"]
-    part = f"{count} of {len(found)} shown; " if count < len(found) else ""
-    lines.append(f"{_clock(now, seconds=True)}: {part}{', '.join(parts)}")
-    return [line[:width].rstrip() for line in lines]
+    view = Table.grid()
+    view.add_row(Text(f"{time.strftime('%H:%M:%S', time.localtime(now))}: {', '.join(parts)}"))
+    if found:
+        view.add_row(runs)
+    for status in found:
+        note = status.problem or (_terms(status) if terms else "")
+        if note:
+            view.add_row(Text(f"{status.name}: {note}", overflow="fold"))
+    return view
 
 
-def _rows(found: Sequence[Status], now: float, width: int, terms: bool, marks: str) -> list[str]:
-    """The lines of the table but the last."""
-    if not found:
-        return []
-    rows = [_cells(status, now, marks) for status in found]
-    top, *lines = columns([HEADER, *rows]).split("\n")
-    shown, height = [top], 1
-    if max(map(len, [top, *lines])) > width:
-        pairs = [line for row in rows for line in _in_two_lines(row)]
-        others = columns([["", *row[1:]] for row in pairs]).split("\n")
-        rest = max(map(len, others))
-        pairs = [[_shortened(row[0], max(width - rest, 12), marks), *row[1:]] for row in pairs]
-        lines, shown, height = columns(pairs).split("\n"), [], 2
-    for k, status in enumerate(found):
-        shown += [line for line in lines[height * k : height * (k + 1)] if line]
-        below = status.problem or (_terms(status) if terms else "")
-        shown += textwrap.wrap(
-            below,
-            width,
-            initial_indent="    ",
-            subsequent_indent="    ",
-            break_on_hyphens=False,
-        )
-    return shown
+def _rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    runs = Table(box=None, pad_edge=False)
+    for column, name in enumerate(header):  # only names and settings may be folded
+        runs.add_column(Text(name), overflow="fold", no_wrap=column > 0 and len(header) < 9)
+    for row in rows:
+        runs.add_row(*map(Text, row))  # as it is: a name in [brackets] is no style
+    return runs
+
+
+def _paired(row: Sequence[str]) -> list[str]:
+    return ["\n".join(row[column] for column in pair) for pair in PAIRS]
 
 
 def _cells(status: Status, now: float, marks: str) -> list[str]:
     """A row under HEADER."""
     if status.problem:
         return [status.name, "", status.state, *[""] * 6]
-    loss, rate = status.means.get("loss"), status.rate
-    spent = "" if status.seconds is None else f"took {duration(status.seconds)}"
-    left = status.seconds_left
+    loss, rate, left = status.means.get("loss"), status.rate, status.seconds_left
+    spent = ""
+    if status.state in OVER and status.seconds is not None:
+        spent = f"took {duration(status.seconds)}"
     return [
         status.name,
         status.settings,
         status.state,
-        f"{progress_bar(status.step, status.total, marks)} {status.step}/{status.total}",
+        f"{_bar(status.step, status.total, marks)} {status.step}/{status.total}",
         "" if loss is None else f"{loss:.4g}",
         "" if rate is None else f"{rate:.3g}" if rate < 100 else f"{rate:.0f}",
-        (spent if status.state in OVER else "") if left is None else f"{duration(left)} left",
-        "" if left is None else _clock(now + left, today=now),
+        spent if left is None else f"{duration(left)} left",
+        "" if left is None else _clock(now + left, now),
         "" if status.dice is None else f"{status.dice:.2f}",
     ]
-
-
-def _in_two_lines(row: list[str]) -> tuple[list[str], list[str]]:
-    """A row for a narrow terminal, with words in place of the header."""
-    name, settings, state, steps, loss, rate, spent, ends, dice = row
-    bar, _, count = steps.partition(" ")
-    rate = f", {rate}/s" if rate else ""
-    outcome = f"Dice {dice}" if dice else f"ends {ends}" if ends else ""
-    below = ["  " + settings, f"loss {loss}" if loss else "", count + rate, outcome]
-    return [name, state, bar, spent], below
-
-
-def _shortened(text: str, width: int, marks: str) -> str:
-    """Without its middle, if too long: names of runs differ at their ends."""
-    if len(text) <= width:
-        return text
-    start = (width - 1) // 2
-    return text[:start] + marks[2] + text[len(text) - (width - 1 - start) :]
 
 
 def _terms(status: Status) -> str:
     return ", ".join(f"{n} {value:.3g}" for n, value in status.means.items() if n != "loss")
 
 
-def progress_bar(step: int, total: int, marks: str = BLOCKS) -> str:
+def _bar(step: int, total: int, marks: str) -> str:
     """Ten characters; full only for the last step."""
     done = min(BAR * step // max(total, 1), BAR)
     return marks[0] * done + marks[1] * (BAR - done)
 
 
 def duration(seconds: float) -> str:
-    """A length of time, short enough for a column: "80 s", "13 min", "3.5 h", "2.1 days"."""
+    """Write a length of time in words that fit a column: "80 s", "13 min", "3.5 h", "2.1 days"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 100 * 60:
@@ -181,84 +186,26 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
-def _clock(moment: float, today: float | None = None, seconds: bool = False) -> str:
+def _clock(moment: float, today: float) -> str:
     """Time of day; with the day of the week if that is not the day of `today`."""
     then = time.localtime(moment)
-    text = time.strftime("%H:%M:%S" if seconds else "%H:%M", then)
-    other_day = today is not None and time.localtime(today)[:3] != then[:3]
-    return time.strftime("%a ", then) + text if other_day else text
-
-
-def _terminal_view(terms: bool, once: bool) -> Callable[[Sequence[Status], float], None]:
-    """Print the table, in a terminal over the one before."""
-    live = sys.stdout.isatty() and not once
-    try:
-        BLOCKS.encode(sys.stdout.encoding or "ascii")
-        marks = BLOCKS
-    except UnicodeEncodeError:  # a Windows console or file in an old code page
-        marks = ASCII
-    if live and os.name == "nt":
-        os.system("")  # makes older Windows consoles understand the cursor codes below
-    before = (0, (0, 0))  # lines of the last table, and the size of the terminal then
-
-    def show(found: Sequence[Status], now: float) -> None:
-        nonlocal before
-        size = shutil.get_terminal_size()
-        width = size.columns - 1  # the last column makes some terminals begin a new line
-        if not live:
-            print("\n".join(table(found, now, width, terms, marks)), flush=True)
-            return
-        lines = table(found, now, width, terms, marks, max(size.lines - 1, 2))
-        height, old_size = before
-        # After a change of size nobody knows how the old lines were wrapped.
-        start = f"\x1b[{height}A" if size == old_size else "\x1b[2J\x1b[H" if height else ""
-        print(start + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", end="", flush=True)
-        before = len(lines), size
-
-    return show
-
-
-def _in_notebook() -> bool:
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
-
-
-def _notebook_view(terms: bool) -> Callable[[Sequence[Status], float], None]:
-    """Display the table, each time in place of the one before."""
-    from IPython.display import HTML, display
-
-    handle = display(HTML(""), display_id=True)
-    return lambda found, now: handle.update(HTML(html_table(found, now, terms)))
-
-
-def html_table(found: Sequence[Status], now: float, terms: bool = False) -> str:
-    """The table as HTML; `now` in seconds since 1970."""
-    header = [*HEADER, *(["terms"] if terms else [])]
-    rows = []
-    for status in found:
-        row = _cells(status, now, BLOCKS) + ([_terms(status)] if terms else [])
-        if status.problem:
-            row[1] = status.problem
-        rows.append("".join(f"<td>{html.escape(cell)}</td>" for cell in row))
-    head = "".join(f"<th>{name}</th>" for name in header)
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    note = f"{_clock(now, seconds=True)}; loss, steps/s and terms over the last {WINDOW} steps"
-    return f"<table><tr>{head}</tr>{body}</table><p>{note if found else 'no runs here yet'}</p>"
+    return time.strftime("%H:%M" if time.localtime(today)[:3] == then[:3] else "%a %H:%M", then)
 
 
 def _show_losses(runs: WatchedFolder) -> None:
-    """Display the loss curves of all runs with a log."""
+    """Display the loss curves of all runs with a readable log."""
     from IPython.display import Image, display
 
     from .charts import plot_losses
     from .display import png
 
     readable = {w.name: w.run for w in runs.runs.values() if not w.status(time.time()).problem}
-    logs = {name: log for name, run in readable.items() if (log := run.log())}
+    logs: dict[str, Sequence[dict]] = {
+        name: log for name, run in readable.items() if (log := run.log())
+    }
     if logs:
-        ends = (
-            f"{name} from {log[0]['loss']:.2f} to {log[-1]['loss']:.2f}"
-            for name, log in logs.items()
-        )
+        ends = [
+            f"{n} from {log[0]['loss']:.2f} to {log[-1]['loss']:.2f}" for n, log in logs.items()
+        ]
         alt = f"Total loss over the training steps: {'; '.join(ends)}."
         display(Image(data=png(plot_losses(logs)), format="png", alt=alt))

@@ -1,5 +1,6 @@
 """Watching runs: what is read, what is guessed, how it looks; and TensorBoard files, read back."""
 
+import io
 import json
 import os
 import subprocess
@@ -8,16 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from dualseg import run_status
 from dualseg import watch as watching
 from dualseg.cli import main
 from dualseg.errors import DualsegError
 from dualseg.event_files import Mirror
-from dualseg.lock import HOLDER, held
+from dualseg.lock import held
 from dualseg.records import curves
 from dualseg.run_folder import LogReader, RunFolder
-from dualseg.run_status import WatchedFolder, WatchedRun, find_runs, is_training, recent_rate
-from dualseg.watch import ASCII, duration, html_table, progress_bar, table, watch
+from dualseg.run_status import WatchedFolder, WatchedRun, find_runs, recent_rate
+from dualseg.watch import duration, table, watch
 
 NOW = time.mktime((2024, 5, 6, 12, 0, 0, 0, 0, -1))  # a Monday, noon
 
@@ -50,7 +53,8 @@ def age(run: Path, seconds: float) -> None:
 
 def make_run(run: Path, steps: int = 0, quiet: float = 1.0, **config) -> Path:
     run.mkdir(parents=True)
-    usual = {"method": "dual", "preset": "improved", "labeled": 8, "seed": 3, "iterations": 100}
+    usual = {"dataset": "phantom", "method": "dual", "preset": "improved", "labeled": 8}
+    usual |= {"seed": 3, "iterations": 100}
     (run / "run.json").write_text(json.dumps({"config": usual | config}))
     if steps:
         append(run, lines(1, steps))
@@ -64,6 +68,15 @@ def finish(run: Path, dice: float | None = None) -> Path:
         mean = {"dice": dice, "hd95": 7.5, "asd": None}
         (run / "record.json").write_text(json.dumps({"mean": mean}))
     return run
+
+
+def drawn(found, width: int, terms: bool = False, encoding: str = "utf-8") -> list[str]:
+    """The lines of the table as a terminal of this width and encoding gets them."""
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    console = Console(file=file, width=width)
+    console.print(table(found, NOW, console, terms))
+    file.flush()
+    return file.buffer.getvalue().decode(encoding).splitlines()
 
 
 @pytest.fixture
@@ -109,10 +122,10 @@ def test_loss_speed_and_time_left_by_hand(tmp_path):
     assert status.rate == pytest.approx(0.5)
     assert status.seconds_left == pytest.approx(120)
     assert status.seconds == 80
-    (header, row, summary) = table([status], NOW, 200)
+    (summary, header, row) = drawn([status], 200)
     assert " ".join(header.split()) == "run settings state steps loss steps/s time ends Dice %"
-    assert "████░░░░░░ 40/100  0.0305  0.5      2 min left  12:02" in row
-    assert summary == "12:00:00: 1 training"
+    assert "████░░░░░░ 40/100 0.0305 0.5 2 min left 12:02" in " ".join(row.split())
+    assert summary.strip() == "12:00:00: 1 training"
 
 
 def test_end_on_another_day_names_the_day(tmp_path):
@@ -120,7 +133,7 @@ def test_end_on_another_day_names_the_day(tmp_path):
     append(run, lines(1, 20))
     age(run, 1)
     status = WatchedRun("run", run).status(NOW)  # 39980 steps of 2 s: 22.2 h
-    assert "22.2 h left  Tue 10:12" in table([status], NOW, 200)[1]
+    assert "22.2 h left Tue 10:12" in " ".join(drawn([status], 200)[2].split())
 
 
 def test_speed_needs_two_lines_with_seconds():
@@ -143,22 +156,21 @@ def test_speed_needs_two_lines_with_seconds():
 )
 def test_training_is_guessed_from_the_age_of_the_log(tmp_path, steps, pace, quiet, expected):
     run = make_run(tmp_path / "run")
-    log = lines(1, steps, pace)
-    append(run, log)
+    append(run, lines(1, steps, pace))
     age(run, quiet)
-    assert is_training(RunFolder(run), recent_rate(log), NOW) == expected
+    at_work = "training" if steps else "waiting"
+    assert WatchedRun("run", run).status(NOW).state == (at_work if expected else "stopped")
 
 
-def test_training_is_known_from_the_lock_of_this_machine(tmp_path):
-    run = make_run(tmp_path / "run")
-    with held(run):
-        assert is_training(RunFolder(run), None, NOW + 1e9)
-        (run / HOLDER).write_text("process 1 on another machine since yesterday")
-        assert not is_training(RunFolder(run), None, NOW + 1e9)  # from the age of its log
-        assert is_training(RunFolder(run), None, NOW)
-    with held(run):
-        pass
-    assert not is_training(RunFolder(run), None, NOW)
+def test_training_is_known_from_the_lock_of_this_machine(tmp_path, monkeypatch):
+    watched = WatchedRun("run", make_run(tmp_path / "run"))
+    with held(tmp_path / "run"):
+        assert watched.status(NOW + 1e9).state == "waiting"
+        with monkeypatch.context() as patch:  # a lock of another machine tells nothing here
+            patch.setattr(run_status, "is_held", lambda folder: None)
+            assert watched.status(NOW + 1e9).state == "stopped"
+            assert watched.status(NOW).state == "waiting"
+    assert watched.status(NOW).state == "stopped"
 
 
 def test_log_reader_gives_each_line_once_and_waits_for_the_torn_one(tmp_path, monkeypatch):
@@ -210,14 +222,14 @@ def test_growing_log_moves_the_status(tmp_path):
     ("file", "text", "match"),
     [
         ("run.json", "[]", "run.json: expected a JSON object, found a list"),
-        ("run.json", '{"config": {"seed": 1}}', "run.json: expected 'config' with iterations"),
+        ("run.json", '{"config": {"seed": 1}}', "run.json: expected the key 'dataset'"),
         (
             "log.jsonl",
             '{"step": 1, "loss": 2}\nnoise\n',
             "log.jsonl: expected a line of JSON .*noi",
         ),
         ("log.jsonl", "[1]\n", "log.jsonl: expected a line of JSON"),
-        ("record.json", "{}", "record.json: expected 'mean' with dice"),
+        ("record.json", '{"mean": {"dice": "81"}}', "record.json: expected 'dice' to be of type"),
     ],
 )
 def test_damaged_files_are_a_row_and_not_an_end(runs, file, text, match):
@@ -227,57 +239,55 @@ def test_damaged_files_are_a_row_and_not_an_end(runs, file, text, match):
     with pytest.raises(DualsegError, match=match):
         raise DualsegError(found["waiting"].problem)
     assert found["evaluated"].dice == 81.234
-    shown = "\n".join(table(list(found.values()), NOW, 80))
+    shown = "\n".join(drawn(found.values(), 80))
     assert "evaluated" in shown and f"waiting/{file}" in "".join(shown.split())
 
 
-@pytest.mark.parametrize("width", [40, 79, 80, 120, 200])
+@pytest.mark.parametrize("width", [60, 79, 80, 120, 200])
 def test_no_line_is_wider_than_the_terminal(runs, width):
     make_run(runs / "a_very_long_name_of_a_run_that_nobody_would_type_by_hand_seed17", steps=70)
+    make_run(runs / "in [bold] brackets", steps=3)
     found = WatchedFolder(runs).refresh(NOW)
-    shown = table(found, NOW, width, terms=True)
+    shown = drawn(found, width, terms=True)
     assert max(map(len, shown)) <= width
     text = "\n".join(shown)
+    assert text.count("Dice") == 1
     if width >= 79:
-        assert text.count("Dice") == 1
-        names = [status.name for status in found if len(status.name) < 30]
-        parts = [
-            "40/100",
-            "81.23",
-            "2 min left",
-            "supervised_a",
-            "seed17",
-            "labels, seed 3",
-            *names,
-        ]
+        parts = ["40/100", "81.23", "2 min left", "supervised_a 0.01", "seed 3", "[bold]"]
+        parts += [status.name for status in found if len(status.name) < 18]
         assert [part for part in parts if part not in text] == []
-    assert ("█" in text) and "█" not in "\n".join(table(found, NOW, width, marks=ASCII))
+    assert "█" in text
+    assert "####------" in "\n".join(drawn(found, width, encoding="ascii"))
 
 
-def test_low_terminal_shows_the_runs_at_work_first(runs):
-    found = WatchedFolder(runs).refresh(NOW)
-    for height in range(4, 20):
-        shown = table(found, NOW, 99, height=height)
-        assert len(shown) <= height
-        assert "training" in shown[0] or "shown" not in shown[-1]
-        assert "1 evaluated" in shown[-1]
-    assert "1 of 6 shown;" in table(found, NOW, 99, height=4)[-1]
-    assert "shown" not in table(found, NOW, 99, height=40)[-1]
+def test_a_live_table_of_a_low_terminal_shows_the_runs_at_work_first(runs, monkeypatch):
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=120, height=5)
+    monkeypatch.setattr(watching, "get_console", lambda: console)
+
+    def interrupt(seconds):
+        first = file.getvalue()
+        assert "1 training, 1 waiting, 1 stopped" in first
+        assert "deep/er" in first and "81.23" not in first
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching.time, "sleep", interrupt)
+    age(runs / "deep" / "er" / "training", NOW - time.time() + 1)
+    age(runs / "waiting", NOW - time.time() + 1)
+    watch(runs)
+    assert "81.23" in file.getvalue()  # all of it stays at the end
 
 
 def test_words_for_times_and_bars():
     times = [duration(s) for s in (7, 99.4, 100, 3600, 7200, 86400 * 3)]
     assert times == ["7 s", "99 s", "2 min", "60 min", "2.0 h", "3.0 days"]
-    bars = [progress_bar(step, 100, "#-") for step in (0, 9, 10, 99, 100)]
-    assert bars == ["-" * 10, "-" * 10, "#" + "-" * 9, "#" * 9 + "-", "#" * 10]
 
 
-def test_html_table_has_the_same_cells_escaped(runs):
-    make_run(runs / "a<b", steps=3)
-    text = html_table(WatchedFolder(runs).refresh(NOW), NOW, terms=True)
-    assert text.count("<tr>") == 1 + 7
-    assert "a&lt;b" in text and "a<b" not in text
-    assert "<td>81.23</td>" in text and "supervised_a" in text and "expected JSON" in text
+@pytest.mark.parametrize(("steps", "full"), [(1, 0), (9, 0), (10, 1), (99, 9), (100, 10)])
+def test_a_bar_is_full_only_after_the_last_step(tmp_path, steps, full):
+    status = WatchedRun("run", make_run(tmp_path / "run", steps=steps)).status(NOW)
+    row = drawn([status], 200, encoding="ascii")[2]
+    assert f" {'#' * full}{'-' * (10 - full)} {steps}/100" in row
 
 
 def test_once_prints_one_table_and_writes_nothing(runs, capsys, monkeypatch):
@@ -289,23 +299,23 @@ def test_once_prints_one_table_and_writes_nothing(runs, capsys, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*")} == before
 
 
-def test_live_table_is_drawn_over_itself_until_all_are_finished(tmp_path, capsys, monkeypatch):
+def test_live_table_is_drawn_over_itself_until_all_are_finished(tmp_path, monkeypatch):
     run = make_run(tmp_path / "run", steps=99)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    waits = []
+    file, waits = io.StringIO(), []
+    console = Console(file=file, force_terminal=True, width=120)
+    monkeypatch.setattr(watching, "get_console", lambda: console)
 
     def sleep(seconds):
-        waits.append(seconds)
+        waits.append(file.getvalue())
         append(run, lines(100, 100))
         finish(run)
 
     monkeypatch.setattr(watching.time, "sleep", sleep)
     watch(tmp_path, every=3.0)
-    out = capsys.readouterr().out
-    assert waits == [3.0]
-    first, second = out.split("\x1b[J")[:2]
-    assert second.startswith(f"\x1b[{first.count(chr(10))}A")
+    (first,) = waits
+    second = file.getvalue().removeprefix(first)
     assert "99/100" in first and "100/100" in second and "finished" in second
+    assert "\x1b[1A" in second  # the cursor goes up
 
 
 def test_interrupt_ends_the_watching_without_an_error(runs, capsys, monkeypatch):
@@ -351,14 +361,17 @@ def test_records_leave_the_seconds_out():
 
 def test_watching_imports_no_torch(runs):
     code = (
-        "import sys; from dualseg.cli import main; code = main(['watch', sys.argv[1], '--once', "
-        "'--tensorboard', sys.argv[2]]); heavy = {'torch', 'matplotlib', 'scipy'}; "
+        "import sys; from dualseg.cli import main; code = main(['watch', sys.argv[1], '--once']); "
+        "heavy = {'torch', 'matplotlib', 'scipy'}; "
         "print(heavy & set(sys.modules), file=sys.stderr); sys.exit(code)"
     )
-    command = [sys.executable, "-c", code, str(runs), str(runs.parent / "events")]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}  # as an old Windows console
     done = subprocess.run(
-        command, env=environment, capture_output=True, encoding="utf-8", check=True
+        [sys.executable, "-c", code, str(runs)],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     assert done.stderr.strip() == "set()"
     assert "####------" in done.stdout
@@ -386,30 +399,27 @@ def accumulated(events) -> dict[str, dict[int, float]]:
 
 def test_event_files_hold_the_log_and_a_restart_doubles_nothing(tmp_path):
     run = make_run(tmp_path / "runs" / "a" / "b", steps=30)
-    runs = {"a/b": RunFolder(run)}
-    mirror, events = Mirror(tmp_path / "events"), tmp_path / "events" / "a" / "b"
-    mirror.update(runs)
+    events = tmp_path / "events" / "a" / "b"
+    mirror = Mirror(RunFolder(run), events)
+    mirror.update()
     living = accumulator(events)  # as a TensorBoard that stays open
     assert len(accumulated(living)["train/loss"]) == 30
     append(run, lines(31, 40), torn='{"step"')
     finish(run, dice=81.234)
-    mirror.update(runs)
-    mirror.update(runs)
-    (file,) = events.iterdir()
-    held = file.read_bytes()
-    Mirror(tmp_path / "events").update(runs)  # a restart
-    assert file.read_bytes() == held
-    file.write_bytes(held[:-7])  # killed while it was writing
-    Mirror(tmp_path / "events").update(runs)
-    assert file.read_bytes() == held
+    mirror.update()
+    mirror.update()
     log = RunFolder(run).log()
-    for found in (scalars(events), accumulated(living)):
-        for name in ("loss", "learning_rate", "supervised_a", "kept"):
-            want = {line["step"]: line[name] for line in log if line[name] is not None}
-            assert found[f"train/{name}"] == pytest.approx(want), name
-        assert found["train/steps_per_second"] == pytest.approx({s: 0.5 for s in range(2, 41)})
-        assert found["test/dice"] == pytest.approx({40: 81.234})
-        assert "test/asd" not in found  # null: nothing to measure
+    for restarts in range(2):
+        for found in (scalars(events), accumulated(living)):
+            for name in ("loss", "learning_rate", "supervised_a", "kept"):
+                want = {line["step"]: line[name] for line in log if line[name] is not None}
+                assert found[f"train/{name}"] == pytest.approx(want), name
+            assert found["test/dice"] == pytest.approx({40: 81.234})
+            assert "test/asd" not in found  # null: nothing to measure
+        if not restarts:
+            file = max(events.iterdir(), key=lambda path: path.stat().st_size)
+            file.write_bytes(file.read_bytes()[:-7])  # killed while it was writing
+            Mirror(RunFolder(run), events).update()
     loss = accumulator(events).Reload().Scalars("train/loss")
     assert loss[-1].wall_time - loss[0].wall_time == pytest.approx(78)
 
@@ -417,16 +427,15 @@ def test_event_files_hold_the_log_and_a_restart_doubles_nothing(tmp_path):
 @pytest.mark.parametrize("restart", [False, True])
 def test_event_files_follow_a_resume_and_a_new_result(tmp_path, restart):
     run = finish(make_run(tmp_path / "runs" / "a", steps=10), dice=70.0)
-    mirror, runs = Mirror(tmp_path / "events"), {"a": RunFolder(run)}
-    mirror.update(runs)
+    mirror = Mirror(RunFolder(run), tmp_path / "events" / "a")
+    mirror.update()
     living = accumulator(tmp_path / "events" / "a")
     assert len(accumulated(living)["train/loss"]) == 10
     (run / "log.jsonl").unlink()
     again = lines(1, 4) + lines(5, 8, pace=3.0)
     append(run, again)
     finish(run, dice=75.0)
-    os.utime(run / "record.json", (NOW, NOW))
-    (Mirror(tmp_path / "events") if restart else mirror).update(runs)
+    (Mirror(RunFolder(run), tmp_path / "events" / "a") if restart else mirror).update()
     for found in (scalars(tmp_path / "events" / "a"), accumulated(living)):
         assert found["train/loss"] == pytest.approx({line["step"]: line["loss"] for line in again})
         assert found["test/dice"] == pytest.approx({8: 75.0})
@@ -446,9 +455,9 @@ def test_event_files_never_lie_in_a_run(tmp_path, capsys):
 
 def test_missing_tensorboard_is_one_sentence(runs, capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "dualseg.event_files")
+    for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    for name in [name for name in sys.modules if name.startswith("tensorboard.")]:
-        monkeypatch.setitem(sys.modules, name, None)
     assert main(["watch", str(runs), "--once", "--tensorboard", str(runs.parent / "tb")]) == 1
     assert 'pip install -c constraints.txt -e ".[tensorboard]"' in capsys.readouterr().err
 
@@ -469,10 +478,12 @@ def test_in_a_notebook_the_table_is_updated_in_place_and_the_losses_are_drawn(ru
     def interrupt(seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watching, "_in_notebook", lambda: True)
+    console = Console(force_jupyter=True)
+    monkeypatch.setattr(watching, "get_console", lambda: console)
     monkeypatch.setattr(watching.time, "sleep", interrupt)
     monkeypatch.setattr(IPython.display, "display", display)
     watch(runs)
-    assert [type(item).__name__ for item in shown] == ["HTML", "HTML", "Image"]
-    assert "deep/er/training" in shown[1].data
+    assert [type(item).__name__ for item in shown] == ["Text", "Table", "Image"]
+    html = shown[1]._repr_mimebundle_(include=[], exclude=[])["text/html"]
+    assert "deep/er/training" in html and "81.23" in html
     assert "finished from 0.00 to 0.10" in shown[2].alt and "waiting" not in shown[2].alt

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of segmentation."""
+"""What every room uses, and what knows of none of them: files, memory, signals, tables."""
