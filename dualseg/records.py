@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
@@ -193,7 +193,9 @@ def losses_of(config: dict[str, Any]) -> str:
     if several and not preset:  # of the first versions
         return ""
     start = preset if several else next(iter(kind.presets))
-    usual = asdict(preset_settings(config["method"], start, config["dataset"]))
+    usual: dict[str, Any] = {}
+    if fields(kind.settings_type):
+        usual = asdict(preset_settings(config["method"], start, config["dataset"]))
     changed = [f"{name} {config[name]}" for name, v in usual.items() if config.get(name, v) != v]
     return ", ".join([start, *changed] if several else changed)
 

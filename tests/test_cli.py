@@ -206,19 +206,15 @@ WRONG = {
     ),
     "no labels": (["train", "--labeled", "0"], "labeled: expected a whole number of at least 1"),
     "many labels": (["train", "--labeled", "41"], "labeled: expected at most 40"),
-    "zero steps": (["train", "--iterations", "0"], "iterations: expected a positive whole number"),
+    "zero steps": (["train", "--iterations", "0"], "iterations: expected a whole number of at"),
     "wide stride": (["train", "--stride", "99", "9", "9"], "stride: expected at most the patch"),
-    "odd patch": (["train", "--patch", "0", "9", "9"], "patch: expected three positive whole"),
-    "no rate": (["train", "--learning-rate", "0"], "learning_rate: expected a positive number"),
-    "ramp": (["train", "--ramp-up", "2"], "ramp_up: expected a number from 0 to 1"),
+    "odd patch": (["train", "--patch", "0", "9", "9"], "patch: expected 3 values, each a whole"),
+    "no rate": (["train", "--learning-rate", "0"], "learning_rate: expected a number above 0"),
+    "ramp": (["train", "--ramp-up", "2"], "ramp_up: expected a finite number from 0"),
     "no preset": (["train", "--preset", "best"], "preset: expected one of cce, cps"),
     "a preset of nothing": (
         ["train", "--method", "supervised", "--preset", "paper"],
-        "preset: expected nothing with method 'supervised', which has no losses to choose, found",
-    ),
-    "a choice of nothing": (
-        ["train", "--method", "supervised", "--gamma", "90"],
-        "gamma: expected nothing with method 'supervised'",
+        "preset: expected one of default, which the method 'supervised' has, found 'paper'",
     ),
     "no preset to explain": (["explain", "--preset", "best"], "preset: expected one of cce, cps"),
     "no data set": (
@@ -244,6 +240,12 @@ def test_mistakes_get_one_sentence(capsys, tmp_path, monkeypatch, case):
     assert sentence in err
     assert len(err.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []  # nothing was written
+
+
+def test_a_setting_of_another_method_is_no_option(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--method", "supervised", "--gamma", "90", "--out", "out"])
+    assert "Unrecognized options: --gamma" in capsys.readouterr().err
 
 
 def test_interrupt_says_how_to_go_on(capsys, monkeypatch):

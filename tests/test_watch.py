@@ -86,7 +86,7 @@ def runs(tmp_path) -> Path:
     make_run(root / "deep" / "er" / "training", steps=40)
     make_run(root / "waiting")
     make_run(root / "stopped", steps=40, quiet=500)
-    finish(make_run(root / "finished", steps=100, method="supervised"))
+    finish(make_run(root / "finished", steps=100, method="supervised", preset="default"))
     finish(make_run(root / "evaluated", steps=100), dice=81.234)
     make_run(root / "damaged")
     (root / "damaged" / "run.json").write_text('{"config"')
