@@ -77,7 +77,7 @@ def predict_nifti(
     require_memory(grid, 4 * len(spec.classes), images[0])  # a wrong voxel size can ask for any
     coarse = shrink_image(resize(torch.from_numpy(prepared), grid).numpy(), experiment.train.factor)
     inside = predict_volume(method, coarse, experiment.train, grid).mean(0)
-    inside = resize(require_finite(inside), shape).numpy()
+    inside = resize(require_finite(inside), shape).cpu().numpy()
     prediction = np.zeros((len(inside), *turned.shape[1:]), np.float32)
     prediction[0] = 1  # background outside the box
     prediction[(slice(None), *box)] = inside

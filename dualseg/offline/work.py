@@ -187,7 +187,7 @@ def _do(parcel: Parcel, name: str, root: Path | None, part_mb: float) -> None:
             dataset = _dataset(experiment)
             for split, key in SPLITS.items():
                 if cases := run.info()["data"]["split"][key]:
-                    masks = predict_cases(run, dataset, cases, split)
+                    masks = [saved for _, saved in predict_cases(run, dataset, cases, split)]
                     print(
                         f"{name}: {len(cases)} cases predicted in "
                         f"{sum(mask.seconds for mask in masks):.1f} s, "
