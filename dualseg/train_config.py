@@ -59,6 +59,8 @@ class TrainConfig:
     """Of the networks' forward pass; "auto": bfloat16 on a GPU that has it, else float32."""
     checkpoint_every: int = 100
     """Steps between checkpoints."""
+    compile: bool = False
+    """Networks through torch.compile: the first step takes minutes, the others may be faster."""
 
     def __post_init__(self) -> None:
         require_one_of("resolution", self.resolution, RESOLUTIONS)
