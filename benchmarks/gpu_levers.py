@@ -1,50 +1,72 @@
-"""What makes a training step fast on a GPU? Each lever by itself, in one run.
+"""What makes a training fast on a GPU? Each lever by itself, in one run.
 
-`python -m benchmarks.gpu_levers` takes steps of the preset "paper" with the paper's networks, patch
-and batch: in float32, with the reduced float32 that torch allows a GPU's convolutions (TF32), in
-bfloat16; with volumes contiguous and with channels last; with cuDNN's choice of convolutions and
-with those that it finds fastest by trying (`cudnn.benchmark`). Steps a second, peak memory, and the
-ratio to the first row. Runs on a CPU, too, as a rehearsal, where only precision and layout mean
-anything.
+`python -m benchmarks.gpu_levers` trains with the preset "paper" and the sizes of LA for some steps,
+by `dualseg.train.fit` itself, with its loop, log and prefetching: in float32, with the reduced
+float32 that torch allows a GPU's convolutions (TF32), in bfloat16; with volumes contiguous and with
+channels last; with cuDNN's choice of convolutions and with those that it finds fastest by trying
+(`cudnn.benchmark`); and compiled. Steps a second, peak memory, and the ratio to the first row. Runs
+on a CPU, too, as a rehearsal, where only precision, layout and compiling mean anything.
 """
 
 from __future__ import annotations
 
-import statistics
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 import tyro
 
+from dualseg import train
 from dualseg.config import Experiment
 from dualseg.data.known import dataset_spec
 from dualseg.environment import describe_device, peak_memory_mb, pick_device, versions
 from dualseg.files import write_json
-from dualseg.methods import build_method
+from dualseg.methods.base import TwoNetworks
 from dualseg.text import columns
 
-from .ratio import timed
-from .training_step import our_step, random_batch
-
 WARM_UP = 3
+
+
+class Lever(NamedTuple):
+    """How a training is run."""
+
+    precision: str
+    tf32: bool = True
+    layout: torch.memory_format = torch.contiguous_format
+    trying: bool = False
+    """cudnn.benchmark."""
+    compile: bool = False
+
+
+LAST = torch.channels_last_3d
 LEVERS = {
-    "float32": ("float32", False, "contiguous", False),
-    "TF32": ("float32", True, "contiguous", False),
-    "bfloat16": ("bfloat16", True, "contiguous", False),
-    "bfloat16, trying": ("bfloat16", True, "contiguous", True),
-    "bfloat16, channels last": ("bfloat16", True, "channels last", False),
-    "bfloat16, channels last, trying": ("bfloat16", True, "channels last", True),
+    "float32": Lever("float32", tf32=False),
+    "TF32": Lever("float32"),
+    "bfloat16": Lever("bfloat16"),
+    "bfloat16, trying": Lever("bfloat16", trying=True),
+    "bfloat16, channels last": Lever("bfloat16", layout=LAST),
+    "bfloat16, channels last, trying": Lever("bfloat16", layout=LAST, trying=True),
+    "the same, compiled": Lever("bfloat16", layout=LAST, trying=True, compile=True),
 }
-"""Precision, whether TF32 is allowed, layout, cudnn.benchmark; the last is how dualseg trains."""
+"""The last but one is how dualseg trains."""
 
 
-def main(profile: str = "full", steps: int = 10, out: Path | None = None) -> dict[str, Any]:
+def main(
+    profile: str = "full",
+    steps: int = 10,
+    root: Path | None = None,
+    only: tuple[str, ...] = tuple(LEVERS),
+    out: Path | None = None,
+) -> dict[str, Any]:
     """Print, and perhaps save, steps a second with each lever.
 
     Args:
         profile: "full" (the paper's sizes) or "smoke".
-        steps: Timed steps of each, after 3 to warm up; the median counts.
+        steps: Timed steps of each, after 3 to warm up.
+        root: Folder of the LA data; without it, phantoms are padded to LA's patch.
+        only: Names of the levers to try.
         out: JSON to write.
     """
     device = pick_device()
@@ -53,13 +75,9 @@ def main(profile: str = "full", steps: int = 10, out: Path | None = None) -> dic
         "steps": steps,
         "device": describe_device(device),
         "versions": versions(),
-        "levers": {},
+        "levers": {name: _measured(LEVERS[name], profile, steps, root) for name in only},
     }
-    for name, lever in LEVERS.items():
-        precision, tf32, layout, trying = lever
-        with torch.backends.cudnn.flags(enabled=True, benchmark=trying, allow_tf32=tf32):
-            result["levers"][name] = _measured(profile, steps, device, precision, layout)
-    slowest = result["levers"]["float32"]["seconds"]
+    slowest = result["levers"][only[0]]["seconds"]
     rows = [["", "steps/s", "ratio", "peak MB", "loss"]]
     for name, found in result["levers"].items():
         rate, ratio = 1 / found["seconds"], slowest / found["seconds"]
@@ -71,32 +89,37 @@ def main(profile: str = "full", steps: int = 10, out: Path | None = None) -> dic
     return result
 
 
-def _measured(
-    profile: str,
-    steps: int,
-    device: torch.device,
-    precision: str,
-    layout: str,
-) -> dict[str, float]:
+def _measured(lever: Lever, profile: str, steps: int, root: Path | None) -> dict[str, float]:
+    sizes = dataset_spec("la").profiles[profile]
+    experiment = Experiment(
+        "la" if root else "phantom",
+        profile,
+        root=str(root) if root else None,
+        labeled=4,
+        patch=sizes.patch,
+        stride=sizes.stride,
+        iterations=WARM_UP + steps,
+        checkpoint_every=WARM_UP + steps,
+        precision=lever.precision,
+        compile=lever.compile,
+    )
+    device = pick_device()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    experiment = Experiment("la", profile, precision=precision)
-    method = build_method(experiment, dataset_spec("la")).train().to(device)
-    if layout == "contiguous":
-        method.to(memory_format=torch.contiguous_format)
-        method.memory_format = torch.contiguous_format
-    batch = random_batch(experiment).to(device)
-    losses: list[float] = []
-    times = [
-        timed(lambda: losses.append(float(our_step(method, experiment, batch))))
-        for _ in range(WARM_UP + steps)
-    ]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(train, "ready_device", pick_device),  # which would switch on the trying
+        patch.object(TwoNetworks, "memory_format", lever.layout),
+        torch.backends.cudnn.flags(enabled=True, benchmark=lever.trying, allow_tf32=lever.tf32),
+    ):
+        log = train.fit(experiment, Path(folder) / "run").log()
+    # The host is at most a step ahead of a GPU, so over many steps its clock is the GPU's.
     return {
-        "seconds": statistics.median(times[WARM_UP:]),
-        "first_seconds": times[0],
+        "seconds": (log[-1]["seconds"] - log[WARM_UP - 1]["seconds"]) / steps,
+        "first_seconds": log[0]["seconds"],
         "peak_memory_mb": peak_memory_mb(device),
-        "loss": losses[0],
+        "loss": log[0]["loss"],
     }
 
 

@@ -117,8 +117,10 @@ def _train(out: Path, experiment: Experiment, resume: bool, max_minutes: float |
             f"{out}: expected a run to go on with, found none; check the path, or start it without "
             "--resume."
         )
-    already = resume and Run(out).finished
-    run = fit(experiment, out, resume, max_minutes=max_minutes)
+    run = Run(out)
+    already = resume and run.finished
+    if not already or experiment != run.experiment():  # else nothing is asked of the data
+        run = fit(experiment, out, resume, max_minutes=max_minutes)
     if already:
         print(f"{run.folder}: this run is finished; nothing to do.")
         return 0

@@ -143,6 +143,21 @@ class Dataset:
             arrays = entry.arrays()
         return Case(case_id, *arrays)
 
+    def both_grids(self, case_id: str) -> tuple[Case, Case]:
+        """The case on this grid, as `case` gives it, and on the full grid, as `read` does.
+
+        Its file is read once, also where the cache is still to be filled; on the full grid only
+        then.
+        """
+        if self.factor == 1:
+            case = self.case(case_id)
+            return case, case
+        entry = self._cache_entry(case_id)  # with the stamp of the file as it is now
+        full = self.read(case_id)
+        if not entry.is_fresh():
+            entry.write(full, self.factor, len(self.spec.classes))
+        return self.case(case_id), full
+
     def cache(self, case_ids: Iterable[str]) -> str:
         """Fill the cache for these cases; returns their fingerprint.
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+import numpy as np
 
+from .cases import Case
 from .charts import plot_curves
 from .data.spec import noted_spec
 from .datasets import Dataset, open_dataset
@@ -16,13 +21,15 @@ from .environment import versions
 from .errors import DualsegError
 from .files import remove_scraps, write_json
 from .lock import held
-from .masks import load_masks
+from .masks import SavedMasks
 from .metrics import compare_masks
 from .plotting import CasePicture, plot_cases, plot_surfaces, save
-from .predictions import SPLITS, mask_path, predict_cases, predicted_mask
+from .predictions import SPLITS, predict_cases, predicted_mask
 from .records import build_record, losses_of, shown
 from .run_folder import NO_TERMS
 from .runs import Run
+
+KEPT = 2**29  # bytes of volumes that stay in memory, so that pictures need not read them again
 
 
 def evaluate(
@@ -78,24 +85,22 @@ def _evaluate(run: Run, split: str, dataset: Dataset) -> dict[str, Any]:
             f"{run.folder}: expected cases in the split {split!r}, found none; train with "
             "--validation N to hold some out."
         )
-    predicted = predict_cases(run, dataset, cases, split)
-    started = time.perf_counter()
-    results = _measure(run, dataset, cases, split)
+    measured = _measure(run, dataset, cases, split)
     record = build_record(
         run,
         split,
-        results,
+        measured.results,
         evaluation={
-            "device": "; ".join(sorted({masks.device for masks in predicted})),
+            "device": "; ".join(sorted(set(measured.devices))),
             "versions": versions(),
             "fingerprint": dataset.cache(cases),
-            "seconds_predicting": round(sum(masks.seconds for masks in predicted), 1),
-            "seconds_measuring": round(time.perf_counter() - started, 1),
-            "peak_memory_mb": max(masks.peak_memory_mb for masks in predicted),
+            "seconds_predicting": round(measured.seconds_predicting, 1),
+            "seconds_measuring": round(measured.seconds_measuring, 1),
+            "peak_memory_mb": measured.peak_memory_mb,
         },
     )
     write_json(run.record_path(split), record)
-    draw(run, record, dataset, split)
+    draw(run, record, dataset, split, measured.kept)
     return record
 
 
@@ -111,13 +116,18 @@ def _require_same_data(run: Run, dataset: Dataset) -> None:
             )
 
 
-def draw(run: Run, record: dict[str, Any], dataset: Dataset, split: str) -> list[Path]:
-    """Pictures of a run: best, median and worst case; the median's surfaces; the curves."""
+def draw(
+    run: Run, record: dict[str, Any], dataset: Dataset, split: str, known: Mapping[str, Case]
+) -> list[Path]:
+    """Pictures of a run: best, median and worst case; the median's surfaces; the curves.
+
+    Cases that are not among the `known` ones, by id, are read.
+    """
     by_dice = sorted(record["cases"], key=lambda case: case["dice"] or 0.0)
     chosen = {"best": by_dice[-1], "median": by_dice[len(by_dice) // 2], "worst": by_dice[0]}
     pictures = {}
     for rank, result in chosen.items():
-        case = dataset.read(result["id"])
+        case = known.get(result["id"]) or dataset.both_grids(result["id"])[1]
         prediction = {record["config"]["method"]: predicted_mask(run, split, case.id)}
         title = f"{rank}: {case.id[:12]}, Dice {shown(result['dice'])}"
         pictures[rank] = CasePicture(
@@ -166,22 +176,57 @@ def describe(record: dict[str, Any]) -> str:
     )
 
 
-def _measure(run: Run, dataset: Dataset, cases: list[str], split: str) -> dict[str, list[dict]]:
+@dataclass
+class _Measured:
+    """What an evaluation has found so far."""
+
+    results: dict[str, list[dict]] = field(default_factory=dict)
     """A line of metrics for each case, of the mean prediction and of each network.
 
     That is for all classes but the background as one; where there are several, the mean prediction
     is also measured class by class ("class NAME").
     """
-    results: dict[str, list[dict]] = {}
+    devices: list[str] = field(default_factory=list)
+    seconds_predicting: float = 0.0
+    seconds_measuring: float = 0.0
+    peak_memory_mb: float = 0.0
+    kept: dict[str, Case] = field(default_factory=dict)
+    """Cases on the full grid, for pictures; of a large data set only the first ones."""
+
+    def add(self, dataset: Dataset, case: Case, masks: SavedMasks) -> None:
+        started = time.perf_counter()
+        for name, line in _lines(dataset, case, masks.masks).items():
+            self.results.setdefault(name, []).append({"id": case.id, **line})
+        self.seconds_measuring += time.perf_counter() - started
+        self.seconds_predicting += masks.seconds
+        self.devices.append(masks.device)
+        self.peak_memory_mb = max(self.peak_memory_mb, masks.peak_memory_mb)
+        held = sum(kept.image.nbytes + kept.label.nbytes for kept in self.kept.values())
+        if held < KEPT:
+            self.kept[case.id] = case
+
+
+def _measure(run: Run, dataset: Dataset, cases: list[str], split: str) -> _Measured:
+    """Predict and measure all cases, each of them in a thread while the next one is predicted."""
+    measured = _Measured()
+    under_way: Future[None] | None = None
+    with (
+        ThreadPoolExecutor(1, "metrics") as pool,
+        closing(predict_cases(run, dataset, cases, split)) as predicted,
+    ):
+        for case, masks in predicted:
+            if under_way is not None:
+                under_way.result()
+            under_way = pool.submit(measured.add, dataset, case, masks)
+    under_way.result()
+    return measured
+
+
+def _lines(dataset: Dataset, case: Case, masks: dict[str, np.ndarray]) -> dict[str, dict]:
+    """The metrics of one case, as in `_Measured.results`."""
+    pairs = {name: (mask > 0, case.label > 0) for name, mask in masks.items()}
     several = len(dataset.spec.classes) > 2
-    for case_id in tqdm(cases, desc=f"measuring {split}", unit="case"):
-        label = dataset.read(case_id).label
-        spacing = dataset.spacing(case_id)
-        masks = load_masks(mask_path(run, split, case_id)).masks
-        pairs = {name: (mask > 0, label > 0) for name, mask in masks.items()}
-        for number, name in enumerate(dataset.spec.classes[1:] if several else (), start=1):
-            pairs[f"class {name}"] = (masks["mean"] == number, label == number)
-        for name, (mask, truth) in pairs.items():
-            line = {"id": case_id, **compare_masks(mask, truth, spacing)}
-            results.setdefault(name, []).append(line)
-    return results
+    for number, name in enumerate(dataset.spec.classes[1:] if several else (), start=1):
+        pairs[f"class {name}"] = (masks["mean"] == number, case.label == number)
+    spacing = dataset.spacing(case.id)
+    return {name: compare_masks(*pair, spacing) for name, pair in pairs.items()}

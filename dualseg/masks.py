@@ -1,4 +1,4 @@
-"""Predicted masks on disk: one small file a case, that knows which weights and scan it is from."""
+"""Predicted masks on disk: one small file a case, which says what it was made from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SavedMasks:
 
     masks: dict[str, np.ndarray]
     stamp: str
-    """Changes with the weights and with the scan."""
+    """Changes with the weights, with the scan, and with the version of the package."""
     seconds: float
     """Time that predicting them took."""
     device: str

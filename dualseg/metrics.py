@@ -105,8 +105,8 @@ def _measure(
     r"""All metrics of two boolean masks (X, Y, Z) with at least one voxel each."""
     surfaces = _surface(prediction), _surface(truth)
     case = {
-        "dice": 100.0 * binary.dc(prediction, truth),
-        "jaccard": 100.0 * binary.jc(prediction, truth),
+        "dice": 100.0 * float(binary.dc(prediction, truth)),
+        "jaccard": 100.0 * float(binary.jc(prediction, truth)),
         **_distances(*surfaces),
     }
     if spacing is None:

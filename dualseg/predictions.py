@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from . import __version__
+from .cases import Case
 from .datasets import Dataset
 from .environment import describe_device, peak_memory_mb, ready_device
 from .files import require_file_name
 from .inference import masks_of, predict_volume
 from .masks import SavedMasks, load_masks, save_masks
+from .prefetch import one_ahead
 from .runs import Run
 
 SPLITS = {"test": "test", "val": "validation"}
@@ -32,29 +36,30 @@ def predicted_mask(run: Run, split: str, case_id: str) -> np.ndarray:
     return load_masks(mask_path(run, split, case_id)).masks["mean"] > 0
 
 
-def predict_cases(run: Run, dataset: Dataset, cases: Sequence[str], split: str) -> list[SavedMasks]:
-    """The masks of all cases; those that are not there from these weights and scans are made.
+def predict_cases(
+    run: Run, dataset: Dataset, cases: Sequence[str], split: str
+) -> Iterator[tuple[Case, SavedMasks]]:
+    """Each case on the full grid with its masks, one after the other.
 
-    Each is saved when it is made, so an interrupted prediction goes on where it stopped. Raises
-    DualsegError for an unfinished run, or unreadable data.
+    Masks that are not there from these weights, this scan and this version of the package are made,
+    and saved at once, so an interrupted prediction goes on where it stopped. The file of the next
+    case is read meanwhile. Raises DualsegError for an unfinished run, or unreadable data.
     """
     device = ready_device()
     method = run.load_method(device)
     config = run.experiment().train
-    dataset.cache(cases)
     weights = hashlib.sha256(run.weights_path.read_bytes()).hexdigest()
-    found = []
-    for case_id in tqdm(cases, desc=f"predicting {split}", unit="case"):
-        path = mask_path(run, split, case_id)
-        stamp = f"class numbers {weights} {dataset.sha256(case_id)}"
-        saved = load_masks(path)
-        if saved is None or saved.stamp != stamp:
-            started = time.perf_counter()
-            channels, full = dataset.case(case_id).channels, dataset.read(case_id).label.shape
-            masks = masks_of(method, predict_volume(method, channels, config, full))
-            seconds = time.perf_counter() - started
-            machine = describe_device(device), peak_memory_mb(device)
-            saved = SavedMasks(masks, stamp, seconds, *machine)
-            save_masks(path, saved)
-        found.append(saved)
-    return found
+    with closing(one_ahead(dataset.both_grids, cases)) as read:
+        for coarse, full in tqdm(read, f"evaluating {split}", len(cases), unit="case"):
+            path = mask_path(run, split, full.id)
+            stamp = f"dualseg {__version__} {weights} {dataset.sha256(full.id)}"
+            saved = load_masks(path)
+            if saved is None or saved.stamp != stamp:
+                started = time.perf_counter()
+                found = predict_volume(method, coarse.channels, config, full.label.shape)
+                masks = masks_of(method, found)
+                seconds = time.perf_counter() - started
+                machine = describe_device(device), peak_memory_mb(device)
+                saved = SavedMasks(masks, stamp, seconds, *machine)
+                save_masks(path, saved)
+            yield full, saved

@@ -178,7 +178,8 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
 def changes_mark(config: dict[str, Any]) -> str:
     """A star where a size differs from what data set and profile stand for."""
     usual = asdict(dataset_spec(config["dataset"]).profiles[config["profile"]])
-    return "" if all(_plain(config[n]) == _plain(v) for n, v in usual.items()) else "*"
+    same = (_plain(config.get(n, v)) == _plain(v) for n, v in usual.items())  # older ones lack some
+    return "" if all(same) else "*"
 
 
 def losses_of(config: dict[str, Any]) -> str:

@@ -35,11 +35,14 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """A copy on the device; from pinned memory without waiting for it."""
         image, label = (t.to(device, non_blocking=True) for t in (self.image, self.label))
-        return Batch(image, label, self.ids)
+        return Batch(image, label.long(), self.ids)
 
     def pin_memory(self) -> Batch:
-        """A copy in page-locked memory, which a GPU reads by itself."""
-        return Batch(self.image.pin_memory(), self.label.pin_memory(), self.ids)
+        """A copy in page-locked memory, which a GPU reads by itself.
+
+        Its label is uint8, an eighth of the bytes to send; `to` makes it int64 again.
+        """
+        return Batch(self.image.pin_memory(), self.label.byte().pin_memory(), self.ids)
 
 
 class BatchSampler:

@@ -53,6 +53,7 @@ from .runs import (
 from .sampling import BatchSampler
 from .signals import Interrupted, Stop, stop_noted
 from .train_config import Progress
+from .training.compiled import compile_networks, require_compiler
 
 
 def fit(
@@ -146,6 +147,8 @@ def _fit(
             "for validation; use fewer labels, or the method 'supervised'."
         )
     check_batch(experiment, method, team)
+    if experiment.train.compile:
+        require_compiler()
     with held(run.folder) if team.leads else nullcontext() as claim:
         check_folder(run, experiment, resume)  # again: another process may just have been here
         if not run.finished:
@@ -159,19 +162,22 @@ def _fit(
 
 @dataclass(frozen=True)
 class _Step:
-    """A step's terms, still on the device: read one step later, so that nothing waits for them."""
+    """A step's terms, on their way to the host: read when the next step is queued behind them."""
 
     number: int
     learning_rate: float
     weights: dict[str, float]
-    terms: dict[str, Tensor]
+    terms: tuple[str, ...]
+    values: Tensor
+    copied: torch.cuda.Event | None  # None where the values are on the host already
     ids: tuple[str, ...]
     seconds: float  # of training so far
 
     def read(self, team: Team) -> dict[str, float | None]:
         """The log line, means over the ranks. Raises DualsegError where a term is not finite."""
-        own = torch.stack([t.detach() for t in self.terms.values()]).tolist()
-        values, ids = zip(*team.gather((own, self.ids)), strict=True)
+        if self.copied is not None:
+            self.copied.synchronize()
+        values, ids = zip(*team.gather((self.values.tolist(), self.ids)), strict=True)
         terms: dict[str, float | None] = {}
         for name, *found in zip(self.terms, *values, strict=True):
             finite = [value for value in found if math.isfinite(value)]
@@ -216,6 +222,8 @@ class _Training:
         if run.state_path.is_file():
             self._restore()
         self.loss = team.loss_of(self.method)
+        if self.config.compile:
+            compile_networks(self.method)
         team.once(remove_scraps, run.folder)
         team.once(self._cut_log)
 
@@ -280,7 +288,8 @@ class _Training:
             optimizer.step()
         self.method.after_step(progress)
         seconds = time.perf_counter() - self.started
-        return _Step(progress.step + 1, rate, weights, terms, batch.ids, seconds)
+        sent = _sent_to_host(torch.stack([term.detach() for term in terms.values()]))
+        return _Step(progress.step + 1, rate, weights, tuple(terms), *sent, batch.ids, seconds)
 
     def _set_rate(self, progress: Progress) -> float:
         """Set the learning rate of the step where it follows the schedule; returns it."""
@@ -358,6 +367,13 @@ class _Training:
         write_json(self.run.info_path, {**self.info, "training": training})
         write_checkpoint(self.run.weights_path, self.method, {}, progress)
         self.run.state_path.unlink(missing_ok=True)
+
+
+def _sent_to_host(values: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """A copy on the host, and the event after which it holds the values; nothing waits here."""
+    host = torch.empty_like(values, device="cpu", pin_memory=values.is_cuda)
+    host.copy_(values, non_blocking=True)
+    return host, torch.cuda.current_stream().record_event() if values.is_cuda else None
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

@@ -63,6 +63,8 @@ class TrainConfig(Settings):
     """Of the networks' forward pass; "auto": bfloat16 on a GPU that has it, else float32."""
     checkpoint_every: _Count = 100
     """Steps between checkpoints."""
+    compile: bool = False
+    """Networks through torch.compile: the first step takes minutes, the others may be faster."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -84,7 +84,7 @@ def small(la_root) -> Experiment:
 def no_pictures(monkeypatch):
     """For tests that look at no picture: to draw them takes longer than what these look at."""
     monkeypatch.setattr("dualseg.prepare.draw_sheet", lambda out, manifest: None)
-    monkeypatch.setattr("dualseg.evaluate.draw", lambda run, record, dataset, split: [])
+    monkeypatch.setattr("dualseg.evaluate.draw", lambda *_: [])
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,14 @@ import math
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from conftest import TEST, TRAIN, ball_case, make_la, small_experiment, write_la_case
 from PIL import Image
 
+from dualseg import predictions
 from dualseg.config import Experiment
 from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
@@ -145,6 +147,56 @@ def test_masks_of_other_weights_or_scans_are_not_reused(run, la_root):
     write_checkpoint(run.weights_path, method, {}, {"step": 20})
     evaluate(run.folder)
     assert saved_at(run)[TEST[1]] != after[TEST[1]]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_masks_of_another_version_are_made_anew(run, monkeypatch):
+    evaluate(run.folder)
+    before = saved_at(run)
+    monkeypatch.setattr(predictions, "__version__", "0.0.1")
+    evaluate(run.folder)
+    assert all(saved_at(run)[case] != made for case, made in before.items())
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[str]:
+    """The cases whose files were opened."""
+    cases, opened = [], h5py.File
+
+    def noted(path, *words):
+        cases.append(Path(path).parent.name)
+        return opened(path, *words)
+
+    monkeypatch.setattr(h5py, "File", noted)
+    return cases
+
+
+@pytest.mark.parametrize("cache", ["empty", "filled"])
+def test_each_file_is_read_once(run, tmp_path, monkeypatch, opened, cache):
+    monkeypatch.setenv("DUALSEG_CACHE", str(tmp_path / "cache"))
+    if cache == "filled":
+        evaluate(run.folder)
+        shutil.rmtree(run.folder / "predictions")
+        opened.clear()
+    evaluate(run.folder)  # with pictures
+    assert sorted(opened) == sorted(TEST)
+
+
+def test_on_the_full_grid_only_the_cache_is_read(la_root, tmp_path, opened):
+    experiment = small_experiment(la_root, resolution="full", iterations=1)
+    folder = fit(experiment, tmp_path / "run").folder
+    opened.clear()
+    first = evaluate(folder)
+    assert sorted(opened) == sorted(TEST)  # to fill the cache
+    dataset = open_dataset("la", la_root)
+    for case in first["cases"]:
+        truth = dataset.read(case["id"]).label > 0
+        found = load_masks(folder / "predictions" / "test" / f"{case['id']}.npz").masks["mean"] > 0
+        dice = 200 * (found & truth).sum() / (found.sum() + truth.sum())
+        assert case["dice"] == pytest.approx(dice)
+    opened.clear()
+    assert evaluate(folder)["cases"] == first["cases"]
+    assert opened == []
 
 
 def test_empty_prediction_is_counted_not_averaged(run, monkeypatch):

@@ -8,7 +8,13 @@ from dualseg.cache import shrink_image
 from dualseg.config import Experiment
 from dualseg.data.known import dataset_spec
 from dualseg.errors import DualsegError
-from dualseg.inference import masks_of, predict_volume, sliding_window, window_starts
+from dualseg.inference import (
+    masks_of,
+    most_probable,
+    predict_volume,
+    sliding_window,
+    window_starts,
+)
 from dualseg.methods import build_method
 from dualseg.train_config import TrainConfig
 
@@ -185,3 +191,29 @@ def test_sums_move_to_the_cpu_where_they_do_not_fit(monkeypatch):
     with pytest.warns(UserWarning, match=r"sums of a volume \(1, 1, 12, 9, 8\) do not fit"):
         found = sliding_window(lambda w: w[None], image, (8, 8, 8), (4, 4, 4))
     torch.testing.assert_close(found[0], image)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_the_most_probable_class_is_argmax_also_of_equals(classes):
+    generator = torch.Generator().manual_seed(classes)
+    coarse = torch.randint(0, 4, (classes, 9, 8, 7), generator=generator) / 4  # many equals
+    found = most_probable(coarse)
+    assert found.dtype == torch.uint8
+    assert torch.equal(found.long(), coarse.argmax(0))
+
+
+def test_a_device_that_nobody_thought_of():
+    """Meta tensors have shapes and a device, and no values: any read of one would raise."""
+    image = torch.zeros(1, 20, 17, 9, device="meta")
+    found = sliding_window(identity, image, (16, 16, 16), (5, 6, 7))
+    assert found.shape == (1, 2, 20, 17, 9) and found.device.type == "meta"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_one_voxel_that_is_not_finite_is_found(value):
+    _, method = small_method()
+    probabilities = torch.rand(2, 2, 6, 5, 4)
+    masks_of(method, probabilities)
+    probabilities[1, 0, 3, 2, 1] = value
+    with pytest.raises(DualsegError, match="not finite"):
+        masks_of(method, probabilities)

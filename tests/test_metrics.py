@@ -320,3 +320,10 @@ def test_wrong_spacing_is_an_error(spacing):
         compare_masks(cube, cube, spacing)
     expected = f"spacing must be three positive numbers in mm, found {spacing!r}."
     assert str(caught.value) == expected
+
+
+def test_numbers_are_plain():
+    mask = np.zeros((6, 5, 4), bool)
+    mask[2:4, 2, 1:3] = True
+    for case in (compare_masks(mask, mask, (1, 1, 2)), compare_masks(mask, ~mask & False)):
+        assert {type(value) for value in case.values()} == {float, bool}

@@ -162,6 +162,26 @@ def test_batches_drawn_ahead_are_the_same_in_the_same_order(dataset):
     assert list(prefetched(draw, range(2, 2), torch.device("cpu"))) == []
 
 
+def test_labels_travel_as_bytes_and_arrive_as_class_numbers(dataset, monkeypatch):
+    drawn = sampler(dataset).batch(3)
+    if not torch.cuda.is_available():  # where there is no GPU, torch pins nothing
+        monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    sent = drawn.pin_memory()
+    arrived = sent.to(torch.device("cpu"))
+    assert (sent.label.dtype, arrived.label.dtype) == (torch.uint8, torch.int64)
+    assert torch.equal(arrived.label, drawn.label) and arrived.label.any()
+    assert torch.equal(arrived.image, drawn.image)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_batches_on_a_gpu_are_those_of_the_cpu(dataset):
+    draw = sampler(dataset)
+    for step, batch in enumerate(prefetched(draw, range(20), torch.device("cuda"))):
+        expected = draw.batch(step)
+        assert torch.equal(batch.image.cpu(), expected.image)
+        assert torch.equal(batch.label.cpu(), expected.label)
+
+
 def test_an_error_in_drawing_ahead_comes_with_its_batch(dataset, monkeypatch):
     draw = sampler(dataset)
     batch = BatchSampler.batch

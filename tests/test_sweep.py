@@ -254,7 +254,7 @@ def test_a_killed_job_is_a_failure_and_the_others_go_on(tmp_path):
 def test_a_finished_run_of_other_data_is_not_kept(la_root, tmp_path, capsys, prepared_again):
     words = command(la_root, tmp_path / "sweep", "--seeds", 0, "--methods", "supervised")
     words += ["--dry-run"]
-    experiment = Experiment.default("la", "smoke", root=str(la_root), **SETTINGS)
+    experiment = Experiment("la", "smoke", root=str(la_root), **SETTINGS)
     run_folder = tmp_path / "sweep" / "la_supervised_2labels_smoke_seed0"
     without_pictures(experiment, run_folder)
     assert run(capsys, words)[:2] == (

@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import TRAIN, ball_case, write_la_case
 from safetensors.torch import save
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import dualseg.files
 from dualseg import run_start
@@ -461,6 +462,39 @@ def test_a_session_on_another_machine_is_noted(small, tmp_path, monkeypatch):
     info = run.info()
     assert info["device"] == first
     assert [session["device"] for session in info["sessions"]] == ["another machine"]
+
+
+class Reads(TorchDispatchMode):
+    """Notes the operations for which the host would have to wait until a GPU knows a value."""
+
+    waiting = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal")
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name.removeprefix("aten::")
+        masks = [i for i in (args[1] if name == "index" else ()) if i is not None]
+        if name in self.waiting or any(index.dtype == torch.bool for index in masks):
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("changes", [{}, {"percentile_within": "class"}, {"method": "supervised"}])
+def test_nothing_in_a_step_waits_for_a_value(small, tmp_path, monkeypatch, changes):
+    step, reads = training._Training.train_step, Reads()
+
+    def watched(self, progress):
+        with reads:
+            return step(self, progress)
+
+    monkeypatch.setattr(training._Training, "train_step", watched)
+    fit(small.replace(iterations=2, **changes), tmp_path / "run")
+    assert reads.seen == []
+    with reads:
+        assert torch.ones(1).item() == 1 and torch.ones(2)[torch.tensor([True, False])] == 1
+    assert {"_local_scalar_dense", "index"} <= set(reads.seen), "else this test could not fail"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -65,16 +65,19 @@ def class_thresholds(
     """
     require(0 <= percentile <= 100, "percentile", "a number from 0 to 100", percentile)
     require_labels(entropy, label=label)
-    values, classes = lift(entropy.detach()).flatten(), label.flatten()
+    classes = label.flatten()
+    ordered, order = lift(entropy.detach()).flatten().sort()
+    ordered_classes = classes[order]
     thresholds = []
     for c in range(num_classes):
-        members = classes == c
-        # The members first, in order; how many there are stays on the device.
-        ordered = values.masked_fill(~members, torch.inf).sort().values
-        last = (members.sum() - 1).clamp_min(0)
-        rank = percentile / 100 * last.to(values)
+        # How many of the class come up to each place of the order: all stays on the device.
+        members = (ordered_classes == c).cumsum(0)
+        last = (members[-1] - 1).clamp_min(0)
+        rank = percentile / 100 * last.to(ordered)
         low = rank.floor().long()
-        below, above = ordered.take(low), ordered.take(torch.minimum(low + 1, last))
+        ranks = torch.stack([low, torch.minimum(low + 1, last)])
+        places = torch.searchsorted(members, ranks + 1).clamp_max(len(ordered) - 1)
+        below, above = ordered[places]
         thresholds.append(torch.where(rank == low, below, torch.lerp(below, above, rank - low)))
     return torch.stack(thresholds)[classes].view_as(entropy)
 

@@ -1,0 +1,1 @@
+"""Training: from an experiment to a finished run."""
