@@ -262,13 +262,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         with stop_raised():
-            status = _app(argv).cli(
-                prog="dualseg",
-                description=DESCRIPTION,
-                args=argv,
-                config=(OmitArgPrefixes,),
-            )
-            return status or 0
+            app, config = _app(argv), (OmitArgPrefixes,)
+            return app.cli(prog="dualseg", description=DESCRIPTION, args=argv, config=config) or 0
     except DualsegError as error:
         print(f"dualseg: {error}", file=sys.stderr)
         return 1

@@ -155,8 +155,8 @@ def _fit(
             info = run_info(run, experiment, dataset, split, method, team)
             team.meet()
             team.once(write_json, run.info_path, info)
-            training = _Training(run, experiment, method, dataset, split, info, team, claim)
-            training.run_to_end(deadline)
+            parts = (run, experiment, method, dataset, split, info, team, claim)
+            _Training(*parts, deadline).run_to_end()
     return run
 
 
@@ -208,8 +208,10 @@ class _Training:
         info: dict[str, Any],
         team: Team,
         claim: Claim | None,
+        deadline: float,
     ):
         self.run, self.info, self.team, self.claim = run, info, team, claim
+        self.deadline = deadline
         self.config, self.seed = experiment.train, experiment.seed
         self.device = ready_device()
         self.method = method.to(self.device)
@@ -227,7 +229,7 @@ class _Training:
         team.once(remove_scraps, run.folder)
         team.once(self._cut_log)
 
-    def run_to_end(self, deadline: float) -> None:
+    def run_to_end(self) -> None:
         """Train until the last step, or with a checkpoint until the deadline or a signal."""
         first, total = self.step, self.config.iterations
         self.method.train()
@@ -245,7 +247,7 @@ class _Training:
             stop_noted() as stop,
         ):
             while self.step < total:
-                asked, time_is_up = self._asked(stop, deadline)
+                asked, time_is_up = self._asked(stop)
                 if asked is not None or (time_is_up and self.step > first):
                     self._flush(late, log, bar)
                     self.save(log)
@@ -263,13 +265,13 @@ class _Training:
                 bar.update()
             self._flush(late, log, bar)
         self.team.once(self._finish)
-        asked, _ = self._asked(stop, deadline)
+        asked, _ = self._asked(stop)
         if asked is not None:  # in the last step: what follows must know
             raise Interrupted(asked, stop.heard)
 
-    def _asked(self, stop: Stop, deadline: float) -> tuple[int | None, bool]:
+    def _asked(self, stop: Stop) -> tuple[int | None, bool]:
         """The signal that has asked any rank to stop, and whether rank 0's time is up."""
-        told = self.team.gather((stop.number, time.monotonic() >= deadline))
+        told = self.team.gather((stop.number, time.monotonic() >= self.deadline))
         return next((n for n, _ in told if n is not None), None), told[0][1]
 
     def train_step(self, progress: Progress) -> _Step:

@@ -285,7 +285,7 @@ def test_resume_takes_the_runs_own_settings(capsys, la_root, tmp_path, monkeypat
     """The advice that an unfinished run gives, `train --out RUN --resume`, is all it takes."""
     out = tmp_path / "first"
 
-    def stopped(self, deadline):
+    def stopped(self):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
