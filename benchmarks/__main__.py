@@ -15,9 +15,9 @@ from typing import Any
 
 import tyro
 
-from dualseg.environment import describe_device, pick_device, versions
+from dualseg._util.environment import describe_device, pick_device, versions
+from dualseg._util.files import read_json, write_json
 from dualseg.errors import DualsegError, require, require_one_of
-from dualseg.files import read_json, write_json
 
 from . import batch_loading, loss_cost, metrics, sliding_window, training_step
 

@@ -15,11 +15,11 @@ from typing import Any
 import h5py
 import numpy as np
 import tyro
+from dualseg.config.experiment.experiment import Experiment
 
-from dualseg import phantom
-from dualseg.config import Experiment
-from dualseg.datasets import open_dataset
-from dualseg.sampling import BatchSampler
+from dualseg.data import phantom
+from dualseg.data.batches import BatchSampler
+from dualseg.data.dataset import open_dataset
 
 from . import plain
 from .ratio import compare

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import tyro
 
-from dualseg.environment import versions
+from dualseg._util.environment import versions
+from dualseg._util.files import write_atomically, write_json
 from dualseg.errors import DualsegError
-from dualseg.files import write_atomically, write_json
 
 HEAD = """# What a run survives
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 import tyro
 
-from dualseg.datasets import open_dataset
-from dualseg.files import write_json
-from dualseg.metrics import compare_masks, summarize
-from dualseg.nifti import resize
+from dualseg._util.files import write_json
+from dualseg.data.dataset import open_dataset
+from dualseg.evaluation.metrics import compare_masks, summarize
+from dualseg.evaluation.predict_scan import resize
 
 GRID = (64, 64, 64)
 SHARES = np.arange(0.1, 0.9, 0.05)

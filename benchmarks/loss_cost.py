@@ -15,16 +15,16 @@ from typing import Any
 
 import torch
 import tyro
+from dualseg.config.experiment.experiment import Experiment
+from dualseg.config.experiment.training import Progress
 
-from dualseg.config import Experiment
+from dualseg._util.environment import describe_device, peak_memory_mb, pick_device, versions
+from dualseg._util.files import write_json
+from dualseg.data.batches import Batch
 from dualseg.data.known import dataset_spec
-from dualseg.environment import describe_device, peak_memory_mb, pick_device, versions
-from dualseg.files import write_json
 from dualseg.methods import build_method
 from dualseg.methods.dual import dual_terms, dual_weights
 from dualseg.networks import NetworkOutput
-from dualseg.sampling import Batch
-from dualseg.train_config import Progress
 
 from .ratio import timed
 

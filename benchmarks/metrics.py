@@ -2,7 +2,7 @@
 
 `python -m benchmarks.metrics --root LA` measures the label of each of the first test cases, eroded
 and moved by a few voxels, against itself: with medpy on the whole volume, one call a metric, as the
-field's programs do, and with `dualseg.metrics.compare_masks`, which gives ASSD as well. Without
+field's programs do, and with `dualseg.evaluation.metrics.compare_masks`, which gives ASSD as well. Without
 --root: phantoms.
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 import tyro
 from scipy.ndimage import binary_erosion, shift
 
-from dualseg.datasets import open_dataset
-from dualseg.metrics import compare_masks
+from dualseg.data.dataset import open_dataset
+from dualseg.evaluation.metrics import compare_masks
 
 from . import plain
 from .ratio import compare

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dualseg.data.batches import Batch
 from dualseg.methods.dual_settings import DualSettings
-from dualseg.sampling import Batch
 
 
 def total_loss(

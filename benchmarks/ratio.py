@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from dualseg.environment import peak_memory_mb, pick_device
+from dualseg._util.environment import peak_memory_mb, pick_device
 
 Side = Callable[[Any], AbstractContextManager[Callable[[], Any]]]
 

@@ -1,7 +1,7 @@
 """How long does a prediction take, window by window as in the field, and as `evaluate` does it?
 
 `python -m benchmarks.sliding_window` predicts a phantom volume with both networks: plainly (one
-window at a time, contiguous memory, sums on the host) and with `dualseg.inference`, from the same
+window at a time, contiguous memory, sums on the host) and with `dualseg.evaluation.sliding_window`, from the same
 weights. The labels must be the same, voxel by voxel but for ties within rounding.
 """
 
@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
+from dualseg.config.experiment.experiment import Experiment
 
-from dualseg.cache import shrink_image
-from dualseg.config import Experiment
+from dualseg._util.environment import pick_device
+from dualseg.data.cache import shrink_image
 from dualseg.data.known import dataset_spec
-from dualseg.environment import pick_device
-from dualseg.inference import sliding_window
+from dualseg.data.phantom import make_case
+from dualseg.evaluation.sliding_window import sliding_window
 from dualseg.methods import Method, build_method
-from dualseg.phantom import make_case
 
 from . import plain
 from .ratio import compare_apart

@@ -31,19 +31,19 @@ from typing import Any
 
 import numpy as np
 import tyro
+from dualseg.config.experiment.experiment import Experiment
 from safetensors.numpy import load_file
 
-from dualseg.config import Experiment
-from dualseg.datasets import open_dataset
-from dualseg.environment import describe_device, pick_device, versions
+from dualseg._util.environment import describe_device, pick_device, versions
+from dualseg._util.files import read_json, write_json
+from dualseg._util.memory import process_peak_mb
+from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError
-from dualseg.evaluate import evaluate
-from dualseg.files import read_json, write_json
-from dualseg.memory import process_peak_mb
-from dualseg.nifti import export_case, predict_nifti
+from dualseg.evaluation.evaluate import evaluate
+from dualseg.evaluation.predict_scan import export_case, predict_nifti
 from dualseg.plotting import save
-from dualseg.runs import Run
-from dualseg.train import fit
+from dualseg.runs.run import Run
+from dualseg.training.loop import fit
 
 from .soak_report import draw, sentence
 

@@ -16,17 +16,18 @@ from typing import Any
 
 import torch
 import tyro
+from dualseg.config.experiment.experiment import Experiment
+from dualseg.config.experiment.training import Progress
+from dualseg.paper.tables.complexity import count_macs
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from dualseg.config import Experiment
+from dualseg._util.environment import pick_device
+from dualseg._util.memory import freed_memory_kept
+from dualseg.data.batches import Batch
 from dualseg.data.known import dataset_spec
-from dualseg.environment import pick_device
-from dualseg.memory import freed_memory_kept
 from dualseg.methods import Method, build_method
-from dualseg.networks import ResNet34, VNet, count_macs
-from dualseg.sampling import Batch
-from dualseg.train_config import Progress
+from dualseg.networks import ResNet34, VNet
 
 from . import plain
 from .ratio import compare_apart, timed
@@ -106,7 +107,7 @@ def plain_steps(sizes: str) -> Iterator[Callable[[], float]]:
 
 @contextmanager
 def our_steps(sizes: str) -> Iterator[Callable[[], float]]:
-    """Our side of the same; memory is kept from step to step, as in `dualseg.train`."""
+    """Our side of the same; memory is kept from step to step, as in `dualseg.training.loop`."""
     experiment, device = _experiment(sizes), pick_device()
     method, batch = _built(experiment).to(device), random_batch(experiment).to(device)
     with freed_memory_kept():

@@ -9,8 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-
-from dualseg.config import Experiment
+from dualseg.config.experiment.experiment import Experiment
 
 # Two processes test side by side (pyproject.toml): with a thread each, they and what they start
 # share two cores.
@@ -83,8 +82,8 @@ def small(la_root) -> Experiment:
 @pytest.fixture
 def no_pictures(monkeypatch):
     """For tests that look at no picture: to draw them takes longer than what these look at."""
-    monkeypatch.setattr("dualseg.prepare.draw_sheet", lambda out, manifest: None)
-    monkeypatch.setattr("dualseg.evaluate.draw", lambda *_: [])
+    monkeypatch.setattr("dualseg.data.preparation.pipeline.draw_sheet", lambda out, manifest: None)
+    monkeypatch.setattr("dualseg.evaluation.evaluate.draw", lambda *_: [])
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo  # which the first optimiser would load in each process
+from dualseg.config.experiment.experiment import Experiment
 
-from dualseg import files
-from dualseg import train as training
-from dualseg.config import Experiment
-from dualseg.runs import Run
+from dualseg._util import files
+from dualseg.runs.run import Run
+from dualseg.training import loop as training
 
 
 def train_until(experiment: Experiment, out: Path, places: Path, deadly: int | None) -> None:

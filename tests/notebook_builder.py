@@ -20,9 +20,9 @@ CARD = """# 02 A small notebook
 | Measured | <!-- measured --><!-- end --> |"""
 IMPORTS = """from matplotlib.figure import Figure
 
-from dualseg.checks import check_close
-from dualseg.display import browse, show
-from dualseg.lessons import notebook_settings"""
+from dualseg.course.checkers import check_close
+from dualseg.course.display import browse, show
+from dualseg.course.settings import notebook_settings"""
 PARAMETERS = """profile = "lesson"  # smoke | lesson | full
 dataset = "phantom"  # phantom | la
 data_dir = ""  # folder of the LA files

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dualseg.config.experiment.experiment import Experiment
 from scipy import stats
 from torch import nn
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import gpu_levers, plain, ratio, soak_report, training_step
-from dualseg.config import Experiment
 from dualseg.data.known import dataset_spec
-from dualseg.inference import sliding_window
+from dualseg.evaluation.metrics import compare_masks
+from dualseg.evaluation.sliding_window import sliding_window
 from dualseg.methods import build_method
-from dualseg.metrics import compare_masks
 from dualseg.networks import NetworkOutput
 
 

@@ -3,10 +3,10 @@
 import copy
 
 import pytest
+from dualseg.cli.main.main import main
+from dualseg.config.experiment.experiment import Experiment
+from dualseg.paper.tables.comparison import beside_paper
 
-from dualseg.beside_paper import beside_paper
-from dualseg.cli import main
-from dualseg.config import Experiment
 from dualseg.errors import DualsegError
 
 

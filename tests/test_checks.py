@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from dualseg.checks import Hint, check_close, exercise, expect
-from dualseg.checks.core import agrees, names, number, numbers, parts, truths, whole, word
+from dualseg.course.checkers import Hint, check_close, exercise, expect
+from dualseg.course.checkers.core import agrees, names, number, numbers, parts, truths, whole, word
 
 RIGHT = sorted(path.stem for path in (Path(__file__).parent / "right_answers").glob("nb*.py"))
 
@@ -154,7 +154,7 @@ def test_an_error_in_the_answer_is_a_hint_with_exercise_error_and_line():
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_answers_in_other_words_are_right(name, capsys):
     """RIGHT in tests/right_answers/nbNN.py: exercise -> answers."""
-    checkers = importlib.import_module(f"dualseg.checks.{name}")
+    checkers = importlib.import_module(f"dualseg.course.checkers.{name}")
     right = importlib.import_module(f"right_answers.{name}").RIGHT
     for title, variants in right.items():
         for answers in variants:

@@ -9,12 +9,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from conftest import TEST, TRAIN
+from dualseg.config.experiment.experiment import Experiment
 
-from dualseg import cli, datasets
-from dualseg import train as training
-from dualseg.config import Experiment
-from dualseg.datasets import open_dataset
+from dualseg.cli.main import main as cli
+from dualseg.data import dataset as datasets
+from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError
+from dualseg.training import loop as training
 
 SMALL = [
     "--profile",

@@ -9,8 +9,8 @@ from torch import nn
 
 from dualseg.errors import DualsegError
 from dualseg.networks import conv_block
-from dualseg.train import fit
 from dualseg.training.compiled import compile_networks, require_compiler
+from dualseg.training.loop import fit
 
 
 def test_a_machine_without_a_compiler_is_told_before_anything_is_written(

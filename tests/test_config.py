@@ -3,12 +3,12 @@
 import json
 
 import pytest
+from dualseg.config.experiment.experiment import Experiment
+from dualseg.config.experiment.training import TrainConfig
 
-from dualseg.config import Experiment
 from dualseg.data.known import DATASETS
 from dualseg.data.spec import PROFILES
 from dualseg.errors import DualsegError
-from dualseg.train_config import TrainConfig
 
 
 @pytest.mark.parametrize("dataset", DATASETS)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from conftest import TEST, TRAIN, ball_case, write_la_case
 
-from dualseg.cache import shrink_image, shrink_label
-from dualseg.check import check
+from dualseg.data.cache import shrink_image, shrink_label
+from dualseg.data.dataset import Split, open_dataset
 from dualseg.data.known import DATASETS, published_lists
-from dualseg.datasets import Split, open_dataset
+from dualseg.data.preparation.inspect import check
 from dualseg.errors import DualsegError
 
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dualseg import display
+from dualseg.course import display
 
 WORDS = {"alt": "A line from 0 to 1.", "caption": "A line."}
 

@@ -17,19 +17,20 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
+from dualseg.config.experiment.experiment import Experiment
+from dualseg.config.experiment.training import Progress
 
-from dualseg import train as training
-from dualseg.config import Experiment
-from dualseg.datasets import open_dataset
-from dualseg.distributed import Team, joined
+from dualseg._util.lock import is_held
+from dualseg.data.batches import Batch, BatchSampler
+from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError
-from dualseg.lock import is_held
 from dualseg.methods import METHODS, build_method
-from dualseg.run_start import check_batch
-from dualseg.runs import Run, read_checkpoint
-from dualseg.sampling import Batch, BatchSampler
-from dualseg.train import fit
-from dualseg.train_config import Progress
+from dualseg.runs.checkpoints import read_checkpoint
+from dualseg.runs.run import Run
+from dualseg.training import loop as training
+from dualseg.training.distributed import Team, joined
+from dualseg.training.loop import fit
+from dualseg.training.start import check_batch
 
 RANKS = 2
 STEPS = 20
@@ -264,7 +265,7 @@ def test_two_ranks_take_the_steps_of_one_process_and_end_together(shared, tmp_pa
 def started_by_torchrun(shared: Experiment, out: Path) -> subprocess.Popen:
     """Two ranks in a training without end that has taken three steps."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(RANKS), "-m", "dualseg.train"]
+    command += ["--nproc-per-node", str(RANKS), "-m", "dualseg.training.loop"]
     command += ["--dataset", "la", "--profile", "smoke", "--root", shared.root, "--out", str(out)]
     command += ["--labeled", "4", "--labeled-batch", "4", "--validation", "2", "--filters", "2"]
     command += ["--resolution", "half", "--patch", *3 * ["16"], "--stride", *3 * ["8"], "--flips"]

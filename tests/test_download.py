@@ -15,13 +15,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from dualseg.cli.main.main import main
 
-from dualseg import download
-from dualseg.check import check
-from dualseg.cli import main
+from dualseg.data import download
+from dualseg.data.dataset import open_dataset
+from dualseg.data.download import checksums, fetch
 from dualseg.data.known import dataset_spec, published_lists
-from dualseg.datasets import open_dataset
-from dualseg.download import checksums, fetch
+from dualseg.data.preparation.inspect import check
 from dualseg.errors import DualsegError
 
 TRAIN, TEST = published_lists("la")
@@ -149,7 +149,9 @@ def test_what_cannot_be_fetched_is_explained(name, words, capsys):
 )
 def test_a_killed_fetch_goes_on_where_it_stopped(server, expected, tmp_path):
     root, server.delay = tmp_path / "LA", 0.5
-    code = f"from dualseg.download import fetch; fetch('la', {str(root)!r}, {server.address!r}, "
+    code = (
+        f"from dualseg.data.download import fetch; fetch('la', {str(root)!r}, {server.address!r}, "
+    )
     process = subprocess.Popen([sys.executable, "-c", code + f"{expected!r})"])
     deadline = time.monotonic() + 60
     while len(list(root.glob("*/mri_norm2.h5"))) < 2 and time.monotonic() < deadline:

@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import TEST, TRAIN, ball_case, make_la, small_experiment, write_la_case
+from dualseg.config.experiment.experiment import Experiment
 from PIL import Image
 
-from dualseg import predictions
-from dualseg.config import Experiment
-from dualseg.datasets import open_dataset
+from dualseg._util.files import write_json
+from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError
-from dualseg.evaluate import evaluate
-from dualseg.files import write_json
-from dualseg.masks import load_masks
-from dualseg.records import curves, load_records, publish, table
-from dualseg.runs import Run, write_checkpoint
-from dualseg.train import fit
+from dualseg.evaluation import predictions
+from dualseg.evaluation.evaluate import evaluate
+from dualseg.evaluation.saved_masks import load_masks
+from dualseg.runs.checkpoints import write_checkpoint
+from dualseg.runs.records import curves, load_records, publish, table
+from dualseg.runs.run import Run
+from dualseg.training.loop import fit
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +201,7 @@ def test_on_the_full_grid_only_the_cache_is_read(la_root, tmp_path, opened):
 
 
 def test_empty_prediction_is_counted_not_averaged(run, monkeypatch):
-    from dualseg import predictions as module
+    from dualseg.evaluation import predictions as module
 
     real = module.masks_of
 

@@ -17,23 +17,24 @@ import numpy as np
 import pytest
 from conftest import TEST, TRAIN, ball_case, write_la_case
 from crashes import Bomb, stop_after_two_steps, stopping_at, train_until
+from dualseg.cli.main.main import main
 from matplotlib.figure import Figure
 from rawdata import save_as, volumes
 
-import dualseg.files
-import dualseg.predictions as predictions
+import dualseg._util.files
+import dualseg.evaluation.predictions as predictions
 from dualseg import plotting
-from dualseg import train as training
-from dualseg.cli import main
+from dualseg._util.files import read_json, write_json
+from dualseg._util.lock import HOLDER, LOCK, held, is_held
+from dualseg.data.dataset import open_dataset
 from dualseg.data.known import prepare
-from dualseg.datasets import open_dataset
 from dualseg.errors import DualsegError
-from dualseg.evaluate import evaluate
-from dualseg.files import read_json, write_json
-from dualseg.lock import HOLDER, LOCK, held, is_held
-from dualseg.masks import SavedMasks, save_masks
-from dualseg.runs import Run, read_checkpoint
-from dualseg.train import fit
+from dualseg.evaluation.evaluate import evaluate
+from dualseg.evaluation.saved_masks import SavedMasks, save_masks
+from dualseg.runs.checkpoints import read_checkpoint
+from dualseg.runs.run import Run
+from dualseg.training import loop as training
+from dualseg.training.loop import fit
 
 fault = pytest.mark.fault
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
@@ -131,7 +132,7 @@ def test_signal_while_evaluating(finished, monkeypatch, capsys, observed, name):
 @posix
 @fault("SIGTERM during a prediction", "no half mask; one sentence and exit status 143")
 def test_signal_while_predicting(finished, tmp_path, monkeypatch, observed):
-    import dualseg.nifti as module
+    import dualseg.evaluation.predict_scan as module
 
     save_as(tmp_path / "scan.nii", volumes()[0])
     monkeypatch.setattr(
@@ -153,7 +154,7 @@ def test_signal_while_predicting(finished, tmp_path, monkeypatch, observed):
 )
 def test_two_processes(finished, tmp_path, tiny):
     holder = (
-        "import sys, time; from pathlib import Path; from dualseg.lock import held\n"
+        "import sys, time; from pathlib import Path; from dualseg._util.lock import held\n"
         "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", holder, str(finished.folder)]
@@ -305,8 +306,10 @@ def on_full_disk(monkeypatch, name):
     def full(path, mode):
         return open("/dev/full", "wb") if path.name.startswith(f".{name}.") else open(path, mode)
 
-    monkeypatch.setattr(dualseg.files, "open", full, raising=False)
-    monkeypatch.setattr(dualseg.files.os, "fsync", lambda descriptor: None)  # no disk behind it
+    monkeypatch.setattr(dualseg._util.files, "open", full, raising=False)
+    monkeypatch.setattr(
+        dualseg._util.files.os, "fsync", lambda descriptor: None
+    )  # no disk behind it
 
 
 FULL = {
@@ -336,7 +339,7 @@ class World:
         self.masks = SavedMasks({"mean": np.zeros((4, 4, 4), np.uint8)}, "stamp", 1.0, "CPU", 1.0)
 
     def export(self, name):
-        from dualseg.nifti import export_case
+        from dualseg.evaluation.predict_scan import export_case
 
         export_case(self.dataset, TRAIN[0], self.path / name)
 

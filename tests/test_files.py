@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from dualseg._util.files import write_atomically
 from dualseg.errors import DualsegError
-from dualseg.files import write_atomically
 
 
 def test_writes_and_replaces_with_usual_permissions(tmp_path):

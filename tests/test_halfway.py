@@ -3,9 +3,9 @@
 import torch
 from conftest import TEST, TRAIN, ball_case, make_la, write_la_case
 
-from dualseg import halfway as module
-from dualseg.halfway import halfway
-from dualseg.lessons import notebook_settings
+from dualseg.course import half_trained as module
+from dualseg.course.half_trained import halfway
+from dualseg.course.settings import notebook_settings
 
 
 def test_trained_once_and_the_same_again(tmp_path, monkeypatch):

@@ -17,25 +17,26 @@ import pytest
 import torch
 from conftest import TRAIN, make_la
 from crashes import Bomb, stop_after_two_steps
+from dualseg.cli.main.main import main
+from dualseg.config.experiment.experiment import Experiment
 from rawdata import save_as, volumes
 from safetensors.torch import save
 
-import dualseg.memory
-from dualseg.cases import read_h5
-from dualseg.cli import main
-from dualseg.config import Experiment
+import dualseg._util.memory
+from dualseg._util.files import read_json, write_json
+from dualseg._util.lock import HOLDER, LOCK
+from dualseg.data.case import read_h5
+from dualseg.data.dataset import open_dataset
 from dualseg.data.known import prepare
-from dualseg.datasets import open_dataset
+from dualseg.data.volume_files import read_volume
 from dualseg.errors import DualsegError
-from dualseg.evaluate import evaluate
-from dualseg.files import read_json, write_json
-from dualseg.lock import HOLDER, LOCK
-from dualseg.masks import SavedMasks, load_masks, save_masks
-from dualseg.nifti import read_nifti
-from dualseg.records import publish
-from dualseg.runs import Run, read_checkpoint
-from dualseg.train import fit
-from dualseg.volumes import read_volume
+from dualseg.evaluation.evaluate import evaluate
+from dualseg.evaluation.predict_scan import read_nifti
+from dualseg.evaluation.saved_masks import SavedMasks, load_masks, save_masks
+from dualseg.runs.checkpoints import read_checkpoint
+from dualseg.runs.records import publish
+from dualseg.runs.run import Run
+from dualseg.training.loop import fit
 
 fault = pytest.mark.fault
 HOSTILE = "one sentence; no code runs, nothing is written elsewhere, little memory is taken"
@@ -335,7 +336,7 @@ def test_hostile_masks(tmp_path, little_memory, monkeypatch, kind, observed):
     if kind == "pickle":
         np.savez(path, stamp=np.array([Bomb(tmp_path / "bang")], dtype=object), seconds=1.0)
     if kind == "bomb":
-        monkeypatch.setattr(dualseg.memory, "machine_memory", lambda: 10**8)
+        monkeypatch.setattr(dualseg._util.memory, "machine_memory", lambda: 10**8)
         np.savez_compressed(path, **{"mask mean": np.zeros(30 * 10**6, np.uint8)})
     if kind == "claim":
         claim = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000000,), }\n"

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from dualseg.config.experiment.experiment import Experiment
+from dualseg.config.experiment.training import TrainConfig
 
-from dualseg.cache import shrink_image
-from dualseg.config import Experiment
+from dualseg.data.cache import shrink_image
 from dualseg.data.known import dataset_spec
 from dualseg.errors import DualsegError
-from dualseg.inference import (
+from dualseg.evaluation.sliding_window import (
     masks_of,
     most_probable,
     predict_volume,
@@ -16,7 +17,6 @@ from dualseg.inference import (
     window_starts,
 )
 from dualseg.methods import build_method
-from dualseg.train_config import TrainConfig
 
 
 def identity(windows):

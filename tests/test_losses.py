@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from dualseg.config.experiment.training import Progress
 from equations import (
     GAMMA,
     KINDS,
@@ -20,7 +21,6 @@ from equations import (
 
 from dualseg import losses
 from dualseg.errors import DualsegError
-from dualseg.train_config import Progress
 
 
 @pytest.fixture(params=KINDS)

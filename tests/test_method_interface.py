@@ -8,18 +8,19 @@ import sys
 import pytest
 import torch
 import torch.multiprocessing
+from dualseg.cli.main.main import main
+from dualseg.config.experiment.experiment import Experiment
+from dualseg.config.experiment.training import Progress
 from test_distributed import free_ports
 from toy_method import Toy, ToySettings
 
-from dualseg.cli import main
-from dualseg.config import Experiment
-from dualseg.datasets import open_dataset
+from dualseg.data.batches import BatchSampler
+from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.methods import METHODS, Method, build_method
-from dualseg.runs import Run, read_checkpoint
-from dualseg.sampling import BatchSampler
-from dualseg.train import _step_seed, fit
-from dualseg.train_config import Progress
+from dualseg.runs.checkpoints import read_checkpoint
+from dualseg.runs.run import Run
+from dualseg.training.loop import _step_seed, fit
 
 STEPS = 8
 

@@ -1,4 +1,4 @@
-"""`dualseg.metrics` against numbers worked out by hand, brute force, and medpy on whole volumes."""
+"""`dualseg.evaluation.metrics` against numbers worked out by hand, brute force, and medpy on whole volumes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medpy.metric import binary
 from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.spatial.distance import cdist
 
-from dualseg.metrics import METRICS, METRICS_MM, compare_masks, summarize
+from dualseg.evaluation.metrics import METRICS, METRICS_MM, compare_masks, summarize
 
 KEYS = [metric.key for metric in METRICS]
 DISTANCES = ["hd95", "asd", "assd"]

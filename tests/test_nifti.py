@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TEST, TRAIN, ball_case, write_la_case
+from dualseg.config.experiment.experiment import Experiment
 from nibabel.orientations import (
     aff2axcodes,
     apply_orientation,
@@ -16,12 +17,11 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
-from dualseg.config import Experiment
-from dualseg.datasets import open_dataset
+from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError
-from dualseg.nifti import export_case, predict_nifti
-from dualseg.runs import Run
-from dualseg.train import fit
+from dualseg.evaluation.predict_scan import export_case, predict_nifti
+from dualseg.runs.run import Run
+from dualseg.training.loop import fit
 
 LPS = np.diag([-0.625, -0.625, 0.625, 1.0])
 ALL_CODES = [

@@ -12,12 +12,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from papermill.engines import NotebookExecutionManager
 
-from dualseg.checks import Hint
-from dualseg.exercises import solution_cells, student_path
-from dualseg.lessons import PARAMETERS, check_parameters
-from dualseg.notebook_check import check_notebook
-from dualseg.notebook_form import text_of
-from dualseg.notebooks import (
+from dualseg.course.authoring.check import check_notebook
+from dualseg.course.authoring.form import text_of
+from dualseg.course.authoring.notebook_files import (
     code_cells,
     parameter_cell,
     parameters,
@@ -25,6 +22,9 @@ from dualseg.notebooks import (
     run_notebook,
     tags,
 )
+from dualseg.course.authoring.student_copy import solution_cells, student_path
+from dualseg.course.checkers import Hint
+from dualseg.course.settings import PARAMETERS, check_parameters
 
 ROOT = Path(__file__).parent.parent
 SANITIZE = Path(__file__).parent / "nbval_sanitize.cfg"
@@ -100,7 +100,7 @@ def test_every_exercise_has_a_checker_that_knows_wrong_answers(path):
     source = "\n".join(cell.source for cell in code_cells(read_notebook(path)))
     called = re.findall(rf"\b{name}\.(exercise_\d+)\(", source)
     assert len(solution_cells(read_notebook(path))) == len(called) == len(set(called))
-    checkers = importlib.import_module(f"dualseg.checks.{name}")
+    checkers = importlib.import_module(f"dualseg.course.checkers.{name}")
     wrong = importlib.import_module(f"wrong_answers.{name}").WRONG
     assert set(called) == set(wrong)
     assert set(called) == {n for n in vars(checkers) if re.fullmatch(r"exercise_\d+", n)}

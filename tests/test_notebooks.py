@@ -8,16 +8,22 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from dualseg.cli.main.main import main
 from nbformat.v4 import new_output
 from notebook_builder import PARAMETERS, code, small_notebook, write
 
-from dualseg import lessons, notebook_check
-from dualseg.cli import main
+from dualseg.course import settings as lessons
+from dualseg.course.authoring import check as notebook_check
+from dualseg.course.authoring.check import check_notebook
+from dualseg.course.authoring.notebook_files import (
+    given_parameters,
+    parameters,
+    read_notebook,
+    run_notebook,
+)
+from dualseg.course.authoring.record import record
+from dualseg.course.authoring.student_copy import student_copy, student_path, write_student_copy
 from dualseg.errors import DualsegError
-from dualseg.exercises import student_copy, student_path, write_student_copy
-from dualseg.notebook_check import check_notebook
-from dualseg.notebook_record import record
-from dualseg.notebooks import given_parameters, parameters, read_notebook, run_notebook
 
 SANITIZE = Path(__file__).parent / "nbval_sanitize.cfg"
 

@@ -6,17 +6,18 @@ import h5py
 import pytest
 import torch
 from conftest import TRAIN, ball_case, make_la, write_la_case
+from dualseg.config.experiment.experiment import Experiment
 
-from dualseg.config import Experiment
-from dualseg.datasets import open_dataset
+from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError
-from dualseg.evaluate import evaluate
+from dualseg.evaluation.evaluate import evaluate
 from dualseg.losses import supervised_loss
 from dualseg.methods import METHODS
 from dualseg.methods.supervised import Supervised
-from dualseg.run_start import require_same_data
-from dualseg.runs import Run, read_checkpoint
-from dualseg.train import fit
+from dualseg.runs.checkpoints import read_checkpoint
+from dualseg.runs.run import Run
+from dualseg.training.loop import fit
+from dualseg.training.start import require_same_data
 
 
 class Mine(Supervised):

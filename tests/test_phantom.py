@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dualseg.phantom import SHAPE, SPACING, make_case
+from dualseg.data.phantom import SHAPE, SPACING, make_case
 
 SMALL = (48, 40, 32)
 TINY = (24, 20, 16)

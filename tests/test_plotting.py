@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dualseg import plotting
-from dualseg.charts import moving_average, plot_comparison, plot_curves
 from dualseg.errors import DualsegError
 from dualseg.plotting import (
     ROLES,
@@ -25,6 +24,7 @@ from dualseg.plotting import (
     surface,
     to_display,
 )
+from dualseg.plotting.charts import moving_average, plot_comparison, plot_curves
 
 # One letter each of L/R, P/A and S/I, in any order: all 48 ways to store a volume.
 CODES = ["".join(code) for trio in product("LR", "PA", "SI") for code in permutations(trio)]

@@ -9,18 +9,18 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pytest
+from dualseg.cli.main.main import main
+from dualseg.config.experiment.experiment import Experiment, preset_settings
 from rawdata import CODES, LANDMARK, SHAPE, SPACING, save_as, volumes
 
-from dualseg import prepare
-from dualseg.check import check
-from dualseg.cli import main
-from dualseg.config import Experiment, preset_settings
+from dualseg.data.dataset import open_dataset
 from dualseg.data.known import prepare as prepare_raw
-from dualseg.datasets import open_dataset
+from dualseg.data.preparation import pipeline as prepare
+from dualseg.data.preparation.inspect import check
+from dualseg.data.recipe import Recipe
 from dualseg.errors import DualsegError
-from dualseg.evaluate import evaluate
-from dualseg.recipes import Recipe
-from dualseg.train import fit
+from dualseg.evaluation.evaluate import evaluate
+from dualseg.training.loop import fit
 
 
 @pytest.fixture
@@ -369,8 +369,8 @@ def test_pictures_have_the_proportions_of_each_case(tmp_path, monkeypatch):
     def keep(figure, path, alt):
         drawn[path.name] = figure
 
-    monkeypatch.setattr("dualseg.alignment.save", keep)
-    monkeypatch.setattr("dualseg.evaluate.save", keep)
+    monkeypatch.setattr("dualseg.data.preparation.contact_sheet.save", keep)
+    monkeypatch.setattr("dualseg.evaluation.evaluate.save", keep)
     how = {"train_list": tmp_path / "train.txt", "test_list": tmp_path / "test.txt"}
     run_prepare(tmp_path, **how)
     sheet = drawn["alignment.png"].axes

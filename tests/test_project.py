@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import dualseg
-from dualseg.records import load_records, table
+from dualseg.runs.records import load_records, table
 
 ROOT = Path(__file__).parent.parent
 CONDA_NAMES = {"torch": "pytorch"}
@@ -94,8 +94,8 @@ def test_published_records_are_complete_and_name_no_machine(path):
 
 
 def test_readme_lists_the_notebooks_with_what_their_recordings_took():
-    from dualseg.notebook_record import notebook_table
-    from dualseg.notebooks import notebook_paths
+    from dualseg.course.authoring.notebook_files import notebook_paths
+    from dualseg.course.authoring.record import notebook_table
 
     shown = readme().split("<!-- notebooks -->\n")[1].split("\n<!-- end of notebooks -->")[0]
     assert shown == notebook_table(notebook_paths(ROOT / "notebooks")), (

@@ -8,18 +8,18 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pytest
+from dualseg.cli.main.main import main
+from dualseg.config.experiment.experiment import Experiment
 from rawdata import CODES, LANDMARK, SHAPE, SPACING, save_as, save_dicom, save_nrrd, volumes
 
-from dualseg.check import check
-from dualseg.cli import main
-from dualseg.config import Experiment
+from dualseg.data.dataset import open_dataset
 from dualseg.data.known import DATASETS, prepare, protocols, published_lists
-from dualseg.datasets import open_dataset
+from dualseg.data.preparation.inspect import check
+from dualseg.data.recipe import Recipe
 from dualseg.errors import DualsegError
-from dualseg.evaluate import evaluate
-from dualseg.masks import load_masks
-from dualseg.recipes import Recipe
-from dualseg.train import fit
+from dualseg.evaluation.evaluate import evaluate
+from dualseg.evaluation.saved_masks import load_masks
+from dualseg.training.loop import fit
 
 PLAIN = Recipe(values=(1, 2))  # nothing but the orientation
 

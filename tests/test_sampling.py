@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from dualseg.config.experiment.training import TrainConfig
 
-from dualseg.datasets import open_dataset
+from dualseg.data.batches import BatchSampler, IntensityScale, random_crop, random_turn_and_flip
+from dualseg.data.dataset import open_dataset
+from dualseg.data.prefetch import prefetched
 from dualseg.errors import DualsegError
-from dualseg.prefetch import prefetched
-from dualseg.sampling import BatchSampler, IntensityScale, random_crop, random_turn_and_flip
-from dualseg.train_config import TrainConfig
 
 
 @pytest.fixture

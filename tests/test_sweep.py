@@ -18,18 +18,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import TRAIN
+from dualseg.config.experiment.experiment import Experiment
 from fake_slurm import install
 
-from dualseg import cli, jobs
-from dualseg import sweep as sweeping
-from dualseg.config import Experiment
+from dualseg._util.lock import InUse, held
+from dualseg._util.signals import Interrupted, stop_noted
+from dualseg.cli.main import main as cli
 from dualseg.errors import DualsegError
-from dualseg.jobs import Place
-from dualseg.lock import InUse, held
-from dualseg.records import mean_of_runs
-from dualseg.runs import Run
-from dualseg.signals import Interrupted, stop_noted
-from dualseg.sweep import over_seeds, plan
+from dualseg.many_runs import jobs
+from dualseg.many_runs import sweep as sweeping
+from dualseg.many_runs.jobs import Place
+from dualseg.many_runs.sweep import over_seeds, plan
+from dualseg.runs.records import mean_of_runs
+from dualseg.runs.run import Run
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc, sends signals")
 TRAIN_AND_MEASURE = sweeping.train_and_measure
@@ -64,7 +65,7 @@ def _quick_jobs(monkeypatch):
 
 
 def without_pictures(experiment, folder, do=TRAIN_AND_MEASURE):
-    from dualseg import evaluate
+    from dualseg.evaluation import evaluate
 
     evaluate.draw = lambda *_: None
     do(experiment, folder)
@@ -90,7 +91,7 @@ def in_a_process(words: list[str], output: Path):
     that another of its threads held.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "dualseg.sweep"])
+    context.set_forkserver_preload(["__main__", "dualseg.many_runs.sweep"])
     process = context.Process(target=_command, args=(words, output, dict(os.environ)))
     process.start()
     try:
@@ -363,7 +364,7 @@ def write_environment(path: Path) -> partial:
 
 @linux
 def test_notebooks_run_as_jobs_over_values_of_a_parameter(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("dualseg.notebooks.run_notebook", write_parameters)
+    monkeypatch.setattr("dualseg.course.authoring.notebook_files.run_notebook", write_parameters)
     folder = Path(__file__).parent.parent / "notebooks"
     words = ["notebooks", "run", "02", "--folder", folder, "--out", tmp_path, "--workers", 2]
     words += ["-p", "profile", "smoke", "--over", "seed", 4, 5]

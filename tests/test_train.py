@@ -13,22 +13,23 @@ import numpy as np
 import pytest
 import torch
 from conftest import TRAIN, ball_case, write_la_case
+from dualseg.cli.main.main import main
+from dualseg.config.experiment.training import Progress, TrainConfig
 from safetensors.torch import save
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import dualseg.files
-from dualseg import run_start
-from dualseg import train as training
-from dualseg.cli import main
+import dualseg._util.files
+from dualseg._util.files import write_json
+from dualseg._util.signals import Interrupted, exit_status
 from dualseg.data.known import dataset_spec
 from dualseg.errors import DualsegError
-from dualseg.evaluate import evaluate
-from dualseg.files import write_json
+from dualseg.evaluation.evaluate import evaluate
 from dualseg.methods import METHODS, build_method
-from dualseg.runs import Run, load_optimizers, read_checkpoint, write_checkpoint
-from dualseg.signals import Interrupted, exit_status
-from dualseg.train import fit
-from dualseg.train_config import Progress, TrainConfig
+from dualseg.runs.checkpoints import load_optimizers, read_checkpoint, write_checkpoint
+from dualseg.runs.run import Run
+from dualseg.training import loop as training
+from dualseg.training import start as run_start
+from dualseg.training.loop import fit
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
@@ -389,7 +390,7 @@ def test_full_disk_keeps_the_old_checkpoint(small, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(descriptor)
 
-    monkeypatch.setattr(dualseg.files.os, "fsync", full)
+    monkeypatch.setattr(dualseg._util.files.os, "fsync", full)
     with pytest.raises(
         DualsegError, match=r"state.safetensors: could not be written .No space left"
     ):

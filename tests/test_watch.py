@@ -9,18 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
+from dualseg.cli.main.main import main
 from rich.console import Console
 
-from dualseg import run_status
-from dualseg import watch as watching
-from dualseg.cli import main
+from dualseg._util.lock import held
 from dualseg.errors import DualsegError
-from dualseg.event_files import Mirror
-from dualseg.lock import held
-from dualseg.records import curves
-from dualseg.run_folder import LogReader, RunFolder
-from dualseg.run_status import WatchedFolder, WatchedRun, find_runs, recent_rate
-from dualseg.watch import duration, table, watch
+from dualseg.many_runs import watch as watching
+from dualseg.many_runs.tensorboard import Mirror
+from dualseg.many_runs.watch import duration, table, watch
+from dualseg.runs import status as run_status
+from dualseg.runs.folder import LogReader, RunFolder
+from dualseg.runs.records import curves
+from dualseg.runs.status import WatchedFolder, WatchedRun, find_runs, recent_rate
 
 NOW = time.mktime((2024, 5, 6, 12, 0, 0, 0, 0, -1))  # a Monday, noon
 
@@ -361,7 +361,7 @@ def test_records_leave_the_seconds_out():
 
 def test_watching_imports_no_torch(runs):
     code = (
-        "import sys; from dualseg.cli import main; code = main(['watch', sys.argv[1], '--once']); "
+        "import sys; from dualseg.cli.main import main; code = main(['watch', sys.argv[1], '--once']); "
         "heavy = {'torch', 'matplotlib', 'scipy'}; "
         "print(heavy & set(sys.modules), file=sys.stderr); sys.exit(code)"
     )
@@ -454,7 +454,7 @@ def test_event_files_never_lie_in_a_run(tmp_path, capsys):
 
 
 def test_missing_tensorboard_is_one_sentence(runs, capsys, monkeypatch):
-    monkeypatch.delitem(sys.modules, "dualseg.event_files")
+    monkeypatch.delitem(sys.modules, "dualseg.many_runs.tensorboard")
     for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from dualseg.config.experiment.training import TrainConfig
 
+from dualseg._util.files import require_file_name
 from dualseg.data.case_sources import CaseFiles
 from dualseg.data.spec import DatasetSpec
 from dualseg.errors import DualsegError
-from dualseg.files import require_file_name
-from dualseg.train_config import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import ast
 from contextlib import suppress
 from typing import Any
 
-from dualseg.errors import require
+from ..errors import require
 
 
 def read_as(usual: Any, text: Any, name: str) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import read_h5
+from .._util.files import require_file_name
 from ..errors import DualsegError
-from ..files import require_file_name
+from .case import read_h5
 
 Arrays = tuple[np.ndarray, np.ndarray]
 

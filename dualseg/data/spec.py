@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ..config.training import TrainConfig
 from ..errors import DualsegError, require
-from ..prepared import SPEC_FIELDS, require_spacing
-from ..recipes import Recipe
-from ..train_config import TrainConfig
 from .case_sources import CaseFiles, CaseSource
+from .prepared_folder import SPEC_FIELDS, require_spacing
+from .recipe import Recipe
 
 Profile = Literal["smoke", "lesson", "full"]
 PROFILES: tuple[Profile, ...] = ("smoke", "lesson", "full")

@@ -2,6 +2,7 @@
 
 from .consistency import consistency_loss, disagreement_mask
 from .contrast import class_prototypes, contrast_weight, prototype_contrast, reliable_mask
+from .cosine import cosine_consistency
 from .cross_pseudo import cross_pseudo_loss
 from .entropy import (
     class_thresholds,
@@ -10,7 +11,6 @@ from .entropy import (
     entropy_filtered_loss,
     entropy_threshold,
 )
-from .released import cosine_consistency
 from .supervised import soft_dice_loss, supervised_loss
 from .uncertainty import kl_divergence, uncertainty_loss
 

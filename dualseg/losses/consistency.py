@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..errors import require, require_one_of
-from .inputs import lift, require_logits, require_masks, require_voxels
+from ._inputs import lift, require_logits, require_masks, require_voxels
 
 LEAST_PROBABILITY = 1e-7
 

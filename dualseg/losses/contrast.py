@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..config.training import Progress
 from ..errors import require, require_one_of
-from ..train_config import Progress
+from ._inputs import lift, require_labels, require_logits, require_masks
 from .entropy import entropy_bits, entropy_threshold
-from .inputs import lift, require_labels, require_logits, require_masks
 
 ThirdTerm = Literal["attract", "repel", "none"]
 THIRD_TERMS: dict[str, float] = {"attract": 1.0, "repel": -1.0, "none": 0.0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from .inputs import lift, require_logits
+from ._inputs import lift, require_logits
 
 
 def cross_pseudo_loss(logits_a: Tensor, logits_b: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import require, require_one_of
-from .inputs import lift, require_labels, require_logits, require_masks, require_voxels
+from ._inputs import lift, require_labels, require_logits, require_masks, require_voxels
 
 IGNORED = -100  # a class number that cross_entropy leaves out
 

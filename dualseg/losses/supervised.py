@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import require
-from .inputs import lift, require_labels, require_logits
+from ._inputs import lift, require_labels, require_logits
 
 SMOOTH = 1e-5
 

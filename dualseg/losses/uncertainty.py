@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..errors import require, require_one_of
-from .inputs import lift, require_logits
+from ._inputs import lift, require_logits
 
 
 def kl_divergence(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:

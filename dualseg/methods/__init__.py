@@ -16,7 +16,7 @@ from .dual import Dual
 from .supervised import Supervised
 
 if TYPE_CHECKING:
-    from ..config import Experiment
+    from ..config.experiment import Experiment
 
 METHODS: dict[str, type[Method]] = {"dual": Dual, "supervised": Supervised}
 

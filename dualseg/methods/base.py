@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from .._util.settings import Settings
+from ..config.training import Progress, TrainConfig
+from ..data.batches import Batch
 from ..data.spec import DatasetSpec
-from ..networks import NetworkOutput, ResNet34, VNet
-from ..sampling import Batch
-from ..train_config import Progress, TrainConfig
+from ..networks._blocks import NetworkOutput
+from ..networks.resnet34 import ResNet34
+from ..networks.vnet import VNet
 
 
 @dataclass(frozen=True)

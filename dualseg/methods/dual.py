@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..config.training import Progress
 from ..losses import (
     class_prototypes,
     class_thresholds,
@@ -24,8 +25,7 @@ from ..losses import (
 )
 from ..losses.contrast import agree_below
 from ..losses.entropy import keep_below
-from ..networks import NetworkOutput
-from ..train_config import Progress
+from ..networks._blocks import NetworkOutput
 from .base import TwoNetworks
 from .dual_settings import DUAL_EQUATIONS, DUAL_MEASUREMENTS, DUAL_PRESETS, DualSettings
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ..config.training import Progress
 from ..losses import supervised_loss
-from ..networks import NetworkOutput
-from ..train_config import Progress
+from ..networks._blocks import NetworkOutput
 from .base import SUPERVISED_EQUATION, TwoNetworks
 
 

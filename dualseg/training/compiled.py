@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..environment import pick_device
+from .._util.environment import pick_device
 from ..errors import DualsegError
 
 

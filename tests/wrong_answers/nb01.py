@@ -1,6 +1,6 @@
 """What students typically write in notebook 01, and words of the hint that it must get."""
 
-from dualseg.recipes import Recipe
+from dualseg.data.recipe import Recipe
 
 
 def off_by_one(index, shape):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dualseg.metrics import compare_masks
+from dualseg.evaluation.metrics import compare_masks
 
 
 def directed(source, target):

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DualsegError, require_one_of
-from ...prepared import is_prepared, read_manifest
-from ...recipes import Recipe
-from ...splits import read_published
+from ..prepared_folder import is_prepared, read_manifest
+from ..recipe import Recipe
 from ..spec import DatasetSpec, prepared_spec
+from ..splits import read_published
 from .brats2019 import BRATS2019
 from .folder import FOLDER
 from .la import LA
@@ -87,7 +87,7 @@ def prepare(
     images, labels : str or Path
         Folders of the raw files; `labels` is None where they lie among the images.
     out : str or Path
-        Folder to make, in the prepared layout (see `dualseg.prepared`).
+        Folder to make, in the prepared layout (see `dualseg.data.prepared_folder`).
     recipe : Recipe, optional
         What is done to each scan; by default the data set's usual recipe.
     **options

@@ -6,12 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+from ...config.training import TrainConfig
 from ...errors import require_one_of
-from ...raw import RawCase, files_by_ending, same_case
-from ...recipes import Recipe
-from ...splits import choose_lists
-from ...train_config import TrainConfig
+from ..raw_files import RawCase, files_by_ending, same_case
+from ..recipe import Recipe
 from ..spec import DatasetSpec
+from ..splits import choose_lists
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 # SSL4MIS: box of the brain, 99.9th percentile, z-score of the voxels above 0; all tumour parts are
@@ -74,7 +74,7 @@ def prepare(
         train_list: File with training ids, one a line (with --test-list, for other lists).
         test_list: File with test ids.
     """
-    from ...prepare import prepare_cases
+    from ..preparation.pipeline import prepare_cases
 
     cases = find_cases(images, labels or images, modalities)
     lists = choose_lists(BRATS2019.lists, "brats2019", cases, train_list, test_list)

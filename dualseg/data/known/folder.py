@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...config.training import TrainConfig
 from ...errors import DualsegError
-from ...prepared import has_lists, is_prepared, read_lists, read_manifest
-from ...raw import RawCase, nifti_files
-from ...recipes import Recipe
-from ...splits import CaseLists, draw_lists, extend_lists, lists_of_files
-from ...train_config import TrainConfig
+from ..prepared_folder import has_lists, is_prepared, read_lists, read_manifest
+from ..raw_files import RawCase, nifti_files
+from ..recipe import Recipe
 from ..spec import DatasetSpec
+from ..splits import CaseLists, draw_lists, extend_lists, lists_of_files
 
 RECIPE = Recipe()
 
@@ -53,7 +53,7 @@ def prepare(
         train_list: File with training ids, one a line (with --test-list, instead of a draw).
         test_list: File with test ids.
     """
-    from ...prepare import prepare_cases
+    from ..preparation.pipeline import prepare_cases
 
     cases = find_cases(images, labels)
     if train_list or test_list:

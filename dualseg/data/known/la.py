@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...raw import RawCase, files_by_folder, same_case
-from ...recipes import Recipe
-from ...splits import choose_lists
-from ...train_config import TrainConfig
+from ...config.training import TrainConfig
 from ..case_sources import CaseFolders
+from ..raw_files import RawCase, files_by_folder, same_case
+from ..recipe import Recipe
 from ..spec import DatasetSpec
+from ..splits import choose_lists
 
 FILE = "mri_norm2.h5"
 # Yu et al., UA-MT, 2019: z-score of the whole scan, then a crop in x and y round the label.
@@ -70,7 +70,7 @@ def prepare(
         train_list: File with training ids, one a line (with --test-list, for other lists).
         test_list: File with test ids.
     """
-    from ...prepare import prepare_cases
+    from ..preparation.pipeline import prepare_cases
 
     cases = find_cases(images, labels or images)
     lists = choose_lists(LA.lists, "la", cases, train_list, test_list)

@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from ..._util.files import NIFTI
+from ...config.training import TrainConfig
 from ...errors import DualsegError
-from ...files import NIFTI
-from ...raw import RawCase, add_file, name_of, require_folder, same_case
-from ...recipes import Recipe
-from ...splits import choose_lists
-from ...train_config import TrainConfig
+from ..raw_files import RawCase, add_file, name_of, require_folder, same_case
+from ..recipe import Recipe
 from ..spec import DatasetSpec
+from ..splits import choose_lists
 
 WITHDRAWN = {"PANCREAS_0025", "PANCREAS_0070"}  # the archive gives 80 of once 82 cases
 # The paper, section 4.1: [-120, 240] HU, a crop with 25 voxels round the label.
@@ -96,7 +96,7 @@ def prepare(
         train_list: File with training ids, one a line (with --test-list, for other lists).
         test_list: File with test ids.
     """
-    from ...prepare import prepare_cases
+    from ..preparation.pipeline import prepare_cases
 
     cases = find_cases(images, labels)
     if lists is None:

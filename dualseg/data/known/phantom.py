@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ...phantom import SPACING, VERSION, make_case
-from ...train_config import TrainConfig
+from ...config.training import TrainConfig
 from ..case_sources import Arrays, CaseSource
+from ..phantom import SPACING, VERSION, make_case
 from ..spec import DatasetSpec
 
 
@@ -52,6 +52,6 @@ PHANTOM = DatasetSpec(
     },
     lists={"phantom": "ours"},
     generated=PhantomCases(),
-    source_and_terms="Made by this package (dualseg.phantom); no patient, no download, MIT "
+    source_and_terms="Made by this package (dualseg.data.phantom); no patient, no download, MIT "
     "licence.",
 )

@@ -1,0 +1,203 @@
+"""The commands `dualseg notebooks ...`."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from .._util.tables import columns
+from ..errors import DualsegError, require
+from ..many_runs.jobs import Place
+
+Names = Positional[tuple[str, ...]]
+Given = Annotated[UseAppendAction[tuple[tuple[str, str], ...]], arg(name="p", aliases=["-p"])]
+Over = UseAppendAction[tuple[tuple[str, ...], ...]]
+FOLDER = Path("notebooks")
+
+
+def notebooks_list(folder: Path = FOLDER) -> None:
+    """The notebooks, with the time and memory that their recording took.
+
+    Example: dualseg notebooks list
+
+    Args:
+        folder: Folder of the notebooks.
+    """
+    from ..course.authoring.notebook_files import notebook_paths
+    from ..course.authoring.record import notebook_rows
+
+    rows = notebook_rows(notebook_paths(folder))
+    print(columns([list(rows[0]), *(list(row.values()) for row in rows)]))
+
+
+def notebooks_run(
+    names: Names = (),
+    profile: str | None = None,
+    parameters: Given = (),
+    over: Over = (),
+    out: Path = Path("runs/notebooks"),
+    folder: Path = FOLDER,
+    place: Place = Place(),  # noqa: B008 (frozen)
+) -> None:
+    """Run notebooks with other parameters; the executed copies stand in another folder.
+
+    Example: dualseg notebooks run 02 --profile smoke -p seed 3
+
+    With --workers or --cluster slurm, they run as jobs, several at a time.
+
+    Args:
+        names: Numbers like 02; all notebooks without.
+        profile: The parameter `profile`: "smoke", "lesson" or "full".
+        parameters: A parameter's name and value; may be given several times.
+        over: A parameter's name and values, as `--over seed 0 1 2`: a run with each of them, in
+            OUT/seed_0 and so on; may be given several times.
+        out: Folder of the executed copies.
+        folder: Folder of the notebooks.
+        place: Where the notebooks run.
+    """
+    from ..course.authoring.notebook_files import (
+        given_parameters,
+        notebook_paths,
+        read_notebook,
+        run_notebook,
+    )
+
+    given = dict(parameters) | ({} if profile is None else {"profile": profile})
+    runs = {}
+    for path, (values, part) in product(notebook_paths(folder, names), _variants(over)):
+        given_parameters(read_notebook(path), path.name, given | values)  # before any takes time
+        runs[f"{path.stem}_{part}".rstrip("_")] = (path, given | values, out / part)
+    if place == Place():
+        for path, values, target in runs.values():
+            run = run_notebook(path, values, target, progress=True)
+            print(f"{path.name}: {run.cells} code cells in {run.seconds:.0f} s; see {run.path}")
+        return
+    from ..many_runs.jobs import run_jobs
+
+    calls = {name: partial(run_notebook, *run) for name, run in runs.items()}
+    failed = run_jobs(calls, place, out / "jobs")
+    for name, (path, _, target) in runs.items():
+        # Why a job failed was said when it did.
+        seen = f"failed, see {failed[name].log}" if name in failed else f"see {target / path.name}"
+        print(f"{name}: {seen}")
+    if failed:
+        raise DualsegError(f"{len(failed)} of {len(runs)} notebooks failed.")
+
+
+def _variants(over: Over) -> list[tuple[dict[str, str], str]]:
+    """Every combination of the values, and the name of its folder ("" without any)."""
+    for name, *values in over:
+        require(bool(values), f"--over {name}", "a name and values", "no value")
+    choices = [[(name, value) for value in values] for name, *values in over]
+    return [
+        (dict(chosen), re.sub(r"[^\w.-]+", "-", "_".join(f"{n}_{v}" for n, v in chosen)))
+        for chosen in product(*choices)
+    ]
+
+
+def notebooks_record(names: Positional[tuple[str, ...]], folder: Path = FOLDER) -> None:
+    """Run notebooks with their defaults and keep the outputs, stamped, for the repository.
+
+    Example: dualseg notebooks record 02
+
+    Args:
+        names: Numbers like 02.
+        folder: Folder of the notebooks.
+    """
+    from ..course.authoring.notebook_files import notebook_paths
+    from ..course.authoring.record import measured, record
+
+    if not names:
+        raise DualsegError("names: expected numbers of notebooks like 02, found none.")
+    for path in notebook_paths(folder, names):
+        stamp = record(path, progress=True)
+        print(f"{path}: recorded, {measured(stamp)}")
+
+
+def notebooks_check(names: Names = (), folder: Path = FOLDER) -> None:
+    """Check form, outputs, stamps and student copies of the committed notebooks.
+
+    Example: dualseg notebooks check
+
+    Args:
+        names: Numbers like 02; all notebooks without.
+        folder: Folder of the notebooks.
+    """
+    from ..course.authoring.check import check_notebook
+    from ..course.authoring.notebook_files import notebook_paths
+
+    paths = notebook_paths(folder, names)
+    found = []
+    for path in paths:
+        problems, notes = check_notebook(path)
+        found += problems
+        for line in (*problems, *(f"{note} (note)" for note in notes)):
+            print(line)
+    if found:
+        raise DualsegError(f"{len(found)} problems found in {len(paths)} notebooks.")
+    print(f"{len(paths)} notebooks, no problem found.")
+
+
+def notebooks_exercises(names: Names = (), folder: Path = FOLDER) -> None:
+    """Write the student copies: the notebooks without solutions and outputs.
+
+    Example: dualseg notebooks exercises 02
+
+    Args:
+        names: Numbers like 02; all notebooks without.
+        folder: Folder of the notebooks.
+    """
+    from ..course.authoring.notebook_files import notebook_paths, read_notebook
+    from ..course.authoring.student_copy import solution_cells, write_student_copy
+
+    for path in notebook_paths(folder, names):
+        if solution_cells(read_notebook(path)):
+            print(f"{write_student_copy(path)}: written")
+
+
+def notebooks_table(markdown: bool = False, folder: Path = FOLDER) -> None:
+    """The table of notebooks, from the stamps of their recordings.
+
+    Example: dualseg notebooks table --markdown
+
+    Args:
+        markdown: As the README's Markdown table.
+        folder: Folder of the notebooks.
+    """
+    from ..course.authoring.notebook_files import notebook_paths
+    from ..course.authoring.record import notebook_table
+
+    if not markdown:
+        return notebooks_list(folder)
+    print(notebook_table(notebook_paths(folder)))
+
+
+def notebooks_html(out: Path = Path("runs/reading"), folder: Path = FOLDER) -> None:
+    """A reading copy of the course: HTML pages that need no network, kernel or script.
+
+    Example: dualseg notebooks html --out reading
+
+    Args:
+        out: Folder of the pages; open index.html.
+        folder: Folder of the notebooks.
+    """
+    from ..course.authoring.reading_copy import write_reading_copy
+
+    pages = write_reading_copy(folder, out)
+    print(f"{len(pages)} pages; open {out / 'index.html'} in a browser.")
+
+
+COMMANDS = {
+    "list": notebooks_list,
+    "run": notebooks_run,
+    "record": notebooks_record,
+    "check": notebooks_check,
+    "exercises": notebooks_exercises,
+    "table": notebooks_table,
+    "html": notebooks_html,
+}

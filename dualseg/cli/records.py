@@ -1,0 +1,102 @@
+"""The commands `dualseg records ...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from ..errors import DualsegError
+
+
+def records_publish(
+    run: Positional[Path],
+    to: Path = Path("figures/records"),
+    split: str = "test",
+    pictures: Path | None = None,
+) -> None:
+    """Copy a run's record to the folder that README, notebooks and figures read.
+
+    Example: dualseg records publish runs/la_dual --pictures figures
+
+    Args:
+        run: Folder of the run.
+        to: Folder of the published records.
+        split: "test" or "val".
+        pictures: Copy the run's pictures to this folder, too.
+    """
+    from ..runs.records import publish
+
+    print(f"published: {publish(run, to, split, pictures)}")
+
+
+def records_table(folder: Path = Path("figures/records"), markdown: bool = False) -> None:
+    """Print the published records as one table.
+
+    Example: dualseg records table --markdown
+
+    Args:
+        folder: Folder of the records.
+        markdown: As a Markdown table.
+    """
+    from ..runs.records import load_records, table
+
+    print(table(load_records(folder), markdown))
+    if not markdown:
+        print(
+            "Distances in voxels of the full grid; ± is the standard error over cases; a * marks "
+            "settings other than the profile's."
+        )
+
+
+def records_beside_paper(
+    dataset: str = "la",
+    profile: str = "full",
+    folder: Path = Path("figures/records"),
+    markdown: bool = False,
+) -> None:
+    """Print the paper's comparison (Tables 1-3) and the published runs of a profile in one table.
+
+    Example: dualseg records beside-paper --dataset la --profile lesson
+
+    Args:
+        dataset: "la", "pancreas" or "brats2019".
+        profile: Of the runs; only "full" has the paper's sizes.
+        folder: Folder of the records, and of those in its folder named after the data set.
+        markdown: As a Markdown table.
+    """
+    from ..paper.comparison import beside_paper
+    from ..runs.records import load_records
+
+    records = load_records(folder) + load_records(folder / dataset)
+    print(beside_paper(records, dataset, profile, markdown))
+    if profile != "full":
+        print(f"\nThe runs here are at {profile!r}: other networks and sizes than the paper's.")
+
+
+def records_plot(out: Path, dataset: str = "la", folder: Path = Path("figures/records")) -> None:
+    """Draw Dice and 95HD of every test case of all published runs on a data set, side by side.
+
+    Example: dualseg records plot --dataset la --out figures/la_scores.png
+
+    Args:
+        out: The PNG to write.
+        dataset: Name of the data set.
+        folder: Folder of the records.
+    """
+    if out.suffix != ".png":
+        raise DualsegError(f"{out}: expected a name that ends in .png.")
+    from ..plotting.charts import plot_comparison
+    from ..plotting.style import save
+    from ..runs.records import load_records
+
+    records = [r for r in load_records(folder) if r["config"]["dataset"] == dataset]
+    if not records:
+        raise DualsegError(f"{folder}: expected records of {dataset!r}, found none.")
+    means = ", ".join(f"{r['name']} {r['mean']['dice']:.1f}" for r in records)
+    save(
+        plot_comparison(records),
+        out,
+        alt=f"Dice and 95HD of every test case, run by run; mean Dice: {means}.",
+    )
+    print(f"{out}: {len(records)} runs drawn.")

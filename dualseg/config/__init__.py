@@ -1,0 +1,1 @@
+"""What a run is: its sizes and schedule, and the whole experiment."""

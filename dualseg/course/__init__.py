@@ -1,0 +1,1 @@
+"""What the notebooks use: settings, half-trained networks, pictures and checkers."""

@@ -1,0 +1,1 @@
+"""For those who write notebooks: run, record, check, student copies."""

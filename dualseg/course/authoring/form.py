@@ -1,0 +1,188 @@
+"""What a committed notebook must look like; each problem is one line that names the cell."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import statistics
+import tempfile
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+from ...errors import DualsegError
+from .notebook_files import cell_name, code_cells, parameters, parse, reassigned, tags
+
+MAX_CELLS, MEDIAN_LINES, MAX_LINES = 30, 8, 30
+MAX_OUTPUT_LINES, MAX_BYTES = 100, 1_500_000
+CARD_ROWS = ("Before this", "Time in class", "Data", "Paper", "Measured")
+MACHINE_PATH = re.compile(r"/(home|Users|tmp|root|work|private)/|[A-Za-z]:\\+Users")
+CAPTION = re.compile(r"^Figure (\d\d)-(\d+)\. ", re.MULTILINE)
+UNREADABLE = "widget-view+json"  # a slider: nothing is left of it in a static viewer
+
+
+def form_problems(notebook: NotebookNode, name: str) -> list[str]:
+    """Problems of the source: card, first cells, sizes, headings."""
+    return [f"{name}: {problem}" for problem in _form(notebook, name)]
+
+
+def output_problems(notebook: NotebookNode, name: str) -> list[str]:
+    """Problems of the stored outputs: order, errors, paths, alternative texts, lengths."""
+    return [f"{name}: {problem}" for problem in _outputs(notebook, name)]
+
+
+def _form(notebook: NotebookNode, name: str) -> Iterator[str]:
+    yield from _card(notebook, name)
+    try:
+        yield from _first_cells(notebook, name)
+    except DualsegError as error:
+        yield str(error).removeprefix(f"{name}: ")
+    except SyntaxError as error:
+        yield f"a cell is no Python: {error}"
+        return
+    cells = code_cells(notebook)
+    lengths = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in cells]
+    if len(cells) > MAX_CELLS:
+        yield f"expected at most {MAX_CELLS} code cells, found {len(cells)}"
+    if lengths and statistics.median(lengths) > MEDIAN_LINES:
+        yield f"expected a median of at most {MEDIAN_LINES} lines a code cell, found more"
+    for cell, length in zip(cells, lengths, strict=True):
+        place = cell_name(notebook, cell)
+        if length > MAX_LINES:
+            yield f"{place}: expected at most {MAX_LINES} lines, found {length}"
+        if "NotImplementedError" in cell.source or "raises-exception" in tags(cell):
+            yield f"{place}: papermill stops here; print or catch what is to be shown"
+        if _branches_on_profile(parse(cell.source)):
+            yield f"{place}: compares profile or dataset; use settings.choose(...) for sizes"
+    titles = re.findall(r"^## (.+)$", "\n".join(_texts(notebook)), re.MULTILINE)
+    if titles[:1] != ["Learning goals"]:
+        yield "expected '## Learning goals' as the first section"
+    if "Exercises" not in titles:
+        yield "expected a section '## Exercises'"
+    elif not any("solution" in tags(cell) for cell in cells):
+        yield "expected a code cell tagged 'solution' for each exercise, found none"
+    if titles[-1:] != ["Summary"]:
+        yield "expected '## Summary' as the last section"
+
+
+def _texts(notebook: NotebookNode) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def _card(notebook: NotebookNode, name: str) -> Iterator[str]:
+    card = notebook.cells[0] if notebook.cells else None
+    if card is None or card.cell_type != "markdown":
+        yield "expected a text cell with title, question and card first"
+        return
+    if not re.match(rf"# {name[:2]} \S", card.source):
+        yield f"expected the title '# {name[:2]} ...' in the first line of the first cell"
+    if not re.search(r"^\*[^*]+\?\*$", card.source, re.MULTILINE):
+        yield "expected the notebook's question in the first cell, in a line like *What is ...?*"
+    for row in CARD_ROWS:
+        if not re.search(rf"^\| {row} \|", card.source, re.MULTILINE):
+            yield f"expected a row '| {row} | ... |' in the card of the first cell"
+    if not re.search(r"<!-- measured -->.*<!-- end -->", card.source):
+        yield "expected <!-- measured --><!-- end --> in the card's row 'Measured'"
+
+
+def _first_cells(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """One cell of imports, the parameters, and a cell that checks every one of them."""
+    names = set(parameters(notebook, name))
+    cells = code_cells(notebook)
+    for i, cell in enumerate(cells):
+        statements = parse(cell.source).body
+        imports = [isinstance(s, ast.Import | ast.ImportFrom) for s in statements]
+        if i == 0 and not all(imports):
+            yield "expected imports alone in the first code cell"
+        if i > 0 and any(imports):
+            yield f"{cell_name(notebook, cell)}: imports belong in the first code cell"
+    if len(cells) < 3 or "parameters" not in tags(cells[1]):
+        yield "expected the second code cell to be tagged 'parameters', and a check of them next"
+        return
+    for line in _without_comment(cells[1].source):
+        yield f"parameters cell: expected a comment behind `{line}`"
+    used = {n.id for n in ast.walk(parse(cells[2].source)) if isinstance(n, ast.Name)}
+    if "notebook_settings" not in used or not names <= used:
+        left_out = ", ".join(sorted(names - used)) or "its call"
+        yield f"expected notebook_settings(...) of all parameters next, found no {left_out}"
+    for cell, parameter in reassigned(notebook, name):
+        yield f"{cell_name(notebook, cell)}: assigns the parameter {parameter!r} again"
+
+
+def _without_comment(source: str) -> list[str]:
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    commented = {token.start[0] for token in tokens if token.type == tokenize.COMMENT}
+    lines = source.splitlines()
+    ends = [(s.lineno, s.end_lineno) for s in ast.parse(source).body]
+    return [lines[a - 1] for a, b in ends if not commented & set(range(a, b + 1))]
+
+
+def _branches_on_profile(tree: ast.AST) -> bool:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            names = {getattr(n, "id", getattr(n, "attr", "")) for n in ast.walk(node)}
+            if names & {"profile", "dataset", "data_dir"}:
+                return True
+    return False
+
+
+def _outputs(notebook: NotebookNode, name: str) -> Iterator[str]:
+    cells = code_cells(notebook)
+    counts = [cell.execution_count for cell in cells]
+    if counts != list(range(1, len(cells) + 1)):
+        yield f"expected execution counts 1 to {len(cells)} in order, found {counts}"
+    if "widgets" in notebook.metadata:
+        yield "expected no widget state in the metadata, which GitHub refuses to show"
+    figures = []
+    for cell in cells:
+        place = cell_name(notebook, cell)
+        lines = 0
+        if "nbval-check-output" in tags(cell) and not any(map(text_of, cell.outputs)):
+            yield f"{place}: tagged nbval-check-output without stored text, which passes anything"
+        for output in cell.outputs:
+            text = text_of(output)
+            lines += len(text.splitlines())
+            figures += [tuple(map(int, match)) for match in CAPTION.findall(text)]
+            yield from (f"{place}: {problem}" for problem in _output(output, text))
+        if lines > MAX_OUTPUT_LINES:
+            yield f"{place}: expected at most {MAX_OUTPUT_LINES} lines of output, found {lines}"
+        if _images(cell) != sum(len(CAPTION.findall(text_of(o))) for o in cell.outputs):
+            yield f"{place}: expected every picture to come from dualseg.course.display, with a caption"
+    if figures != [(int(name[:2]), k) for k in range(1, len(figures) + 1)]:
+        yield f"expected figures {name[:2]}-1, {name[:2]}-2 and so on, found {figures}"
+
+
+def _output(output: NotebookNode, text: str) -> Iterator[str]:
+    path = MACHINE_PATH.search(text) or next(
+        (p for p in (str(Path.home()), tempfile.gettempdir()) if p in text and len(p) > 4), None
+    )
+    if path:
+        yield f"the output names a path of a machine ({path if isinstance(path, str) else path[0]})"
+    if output.output_type == "error":
+        yield f"ends in an error, {output.ename}"
+    if output.get("name") == "stderr":
+        yield f"wrote a warning or progress to stderr: {text.strip()[:80]!r}"
+    if "not yet: replace" in text:
+        yield "the solution of this exercise does not fill its answer"
+    if any(kind.endswith(UNREADABLE) for kind in output.get("data", ())):
+        yield "stored a widget, which static viewers cannot show"
+    for kind in output.get("data", ()):
+        alt = output.metadata.get(kind, {}).get("alt", "")
+        if kind.startswith("image/") and not alt.strip():
+            yield "a picture has no alternative text; show it with dualseg.course.display.show"
+
+
+def text_of(output: NotebookNode) -> str:
+    """The text of a stored output, without images."""
+    if output.output_type == "stream":
+        return output.text
+    if output.output_type == "error":
+        return "\n".join(output.traceback)
+    return "\n".join(v for k, v in output.get("data", {}).items() if k.startswith("text/"))
+
+
+def _images(cell: NotebookNode) -> int:
+    return sum(k.startswith("image/") for o in cell.outputs for k in o.get("data", ()))

@@ -1,0 +1,139 @@
+"""Figures in notebooks: each with an alternative text and a caption, in every viewer.
+
+`show` stores a small PNG with its alternative text and prints the caption as text, which every
+viewer keeps. `browse` draws a static strip first, and adds a slider only where one can be moved.
+Where the environment variable DUALSEG_FIGURES names a folder (the recorder sets it), each figure is
+also saved there, larger.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from IPython import get_ipython
+from IPython.display import HTML, Image, display
+from matplotlib.figure import Figure, SubFigure
+from PIL import Image as Picture
+
+from ..plotting.style import WIDTH, save
+
+NAME = re.compile(r"(\d\d)-([1-9]\d?)-[a-z0-9]+(?:-[a-z0-9]+)*")
+PIXELS = 960  # width in the notebook, whose outputs all together are to stay under 1.5 MB
+
+
+def show(figure: Figure, *, name: str, alt: str, caption: str) -> None:
+    """Display `figure` with its alternative text, and print "Figure NN-k. caption" below.
+
+    `name` is like "02-1-spheres": notebook, number of the figure in it, a word. `alt` says what the
+    figure shows to someone who does not see it, with the numbers that matter; `caption` is plain
+    text. Raises ValueError for a name of another form, an empty `alt` or an empty `caption`.
+    """
+    match = NAME.fullmatch(name)
+    if not match:
+        raise ValueError(f"name must be like '02-1-spheres', found {name!r}.")
+    for what, text in (("alt", alt), ("caption", caption)):
+        if not text.strip():
+            raise ValueError(f"{what} of figure {name} must say what the figure shows, is empty.")
+    display(Image(data=png(figure), format="png", alt=alt))
+    print(f"Figure {match[1]}-{match[2]}. {caption}")
+    folder = os.environ.get("DUALSEG_FIGURES")
+    if folder:
+        save(figure, Path(folder) / f"{name}.png", alt)
+    _close(figure)
+
+
+def browse(
+    draw: Callable[[Figure | SubFigure, Any], None],
+    values: Sequence[Any],
+    *,
+    name: str,
+    alt: str,
+    caption: str,
+    label: str,
+    strip: Sequence[Any] | None = None,
+    size: tuple[float, float] = (3.5, 3.2),
+) -> None:
+    """Show what changes with a value: always a strip of a few values, live also a slider.
+
+    `draw(figure, value)` draws one value into an empty figure (`figure.subplots()` gives axes);
+    titles "label = value" are added. `strip` are the values of the strip (first, middle and last
+    of `values` unless given), `size` the inches of one drawing; wide drawings stand below each
+    other. Name, alt and caption are those of the strip, as in `show`. Raises ValueError as `show`,
+    and for no values or a strip with a value that is not in `values`; what `draw` raises is not
+    caught.
+    """
+    values = list(values)
+    if strip is None:
+        strip = values if len(values) <= 3 else [values[0], values[len(values) // 2], values[-1]]
+    if not values or not strip or any(value not in values for value in strip):
+        raise ValueError(f"strip must hold some of the values {values}, found {list(strip)}.")
+    across = len(strip) * size[0] <= WIDTH
+    inches = (size[0] * len(strip), size[1]) if across else (size[0], size[1] * len(strip))
+    figure = Figure(figsize=inches, layout="constrained")
+    grid = (1, len(strip)) if across else (len(strip), 1)
+    parts = figure.subfigures(*grid, squeeze=False).flat
+    for part, value in zip(parts, strip, strict=True):
+        _draw(draw, part, label, value)
+    show(figure, name=name, alt=alt, caption=caption)
+    if live_front_end():
+        _slider(draw, values, strip[len(strip) // 2], label, size, alt)
+
+
+def live_front_end() -> bool:
+    """Whether a person sits at this kernel: Jupyter Server or VS Code started it.
+
+    Kernels of papermill, nbclient and nbval are not live: nobody could move a slider there, and its
+    stored state would keep other viewers from showing the notebook.
+    """
+    shell = get_ipython()
+    if shell is None or not hasattr(shell, "kernel"):
+        return False
+    return "JPY_SESSION_NAME" in os.environ or "__vsc_ipynb_file__" in shell.user_ns
+
+
+def _slider(
+    draw: Callable, values: list, start: Any, label: str, size: tuple[float, float], alt: str
+) -> None:
+    from ipywidgets import SelectionSlider, interact
+
+    def redraw(value: Any) -> None:
+        figure = Figure(figsize=(size[0] * 1.3, size[1] * 1.3), layout="constrained")
+        _draw(draw, figure, label, value)
+        # As HTML, since Jupyter drops the alternative text of an image that stands in a widget.
+        text = html.escape(f"{alt} Here {label} = {value}.")
+        data = base64.b64encode(png(figure)).decode()
+        display(HTML(f'<img alt="{text}" src="data:image/png;base64,{data}">'))
+
+    whole = {"description_width": "initial"}  # else a long label is cut
+    slider = SelectionSlider(options=values, value=start, description=label, style=whole)
+    interact(redraw, value=slider)
+
+
+def _draw(draw: Callable, figure: Figure | SubFigure, label: str, value: Any) -> None:
+    draw(figure, value)
+    figure.suptitle(f"{label} = {value}", fontsize=11)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure 960 pixels wide (a narrow one less) in 256 colours: tens of kilobytes."""
+    width = figure.get_figwidth()
+    drawn, packed = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=min(PIXELS / width, 130))
+    picture = Picture.open(drawn).convert("RGB").quantize(256, dither=Picture.Dither.NONE)
+    picture.save(packed, "png", optimize=True)
+    return packed.getvalue()
+
+
+def _close(figure: Figure) -> None:
+    """A figure made by pyplot would be displayed once more at the end of the cell."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot:
+        pyplot.close(figure)

@@ -1,0 +1,71 @@
+"""Two networks half way through a training: what the notebooks on the losses look at.
+
+Networks that have just begun call everything background, finished ones agree nearly everywhere; in
+between they are right about much, and differ. A short training on the labeled cases alone makes
+such a pair, with any data set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .._util.lock import when_free
+from ..data.batches import Batch, BatchSampler
+from ..methods import Method
+from ..networks._blocks import NetworkOutput
+from ..runs.run import Run
+from ..training.loop import fit
+from .settings import NotebookSettings, project_folder
+
+BEYOND = 10_000  # a step that no training here reaches: its crops were not trained on
+
+
+@dataclass(frozen=True)
+class Halfway:
+    """A batch, and what both networks answer to it in evaluation mode (without gradient)."""
+
+    batch: Batch
+    """Two labeled crops, then two unlabeled ones."""
+    a: NetworkOutput
+    b: NetworkOutput
+    method: Method
+    """The method with both networks, in evaluation mode."""
+    run: Run
+
+    @property
+    def unlabeled(self) -> slice:
+        """The samples without label."""
+        return slice(self.batch.labeled, None)
+
+    @property
+    def labeled(self) -> slice:
+        """The samples with label."""
+        return slice(0, self.batch.labeled)
+
+
+def halfway(settings: NotebookSettings, draw: int = 0) -> Halfway:
+    """Train both networks for 100 steps (`lesson`) on the labeled cases; show them a batch.
+
+    Under a minute on two idle cores; a second call, in any notebook, finds the trained networks in
+    the project's folder `runs/lessons`. `draw` picks the batch, of crops that were not trained on
+    (of the labeled cases other crops were).
+    """
+    experiment = settings.experiment(
+        method="supervised", iterations=settings.choose(smoke=6, lesson=100, full=1000)
+    )
+    data = settings.dataset
+    # By the values of the cases: every prepared folder has the same data set's name.
+    fingerprint = data.cache(data.train)[:8]
+    name = f"halfway_{data.spec.name}_{fingerprint}_{settings.profile}_seed{settings.seed}"
+    folder = project_folder() / "runs" / "lessons" / name
+    # Another notebook may just be training them.
+    run = when_free(lambda: fit(experiment, folder, resume=True), every=1)
+    method = run.load_method(torch.device("cpu"))
+    split = settings.dataset.split(experiment.labeled)
+    sampler = BatchSampler(settings.dataset, split, experiment.train, settings.seed, unlabeled=True)
+    batch = sampler.batch(BEYOND + draw)
+    with torch.no_grad():
+        a, b = method(batch.image)
+    return Halfway(batch, a, b, method, run)

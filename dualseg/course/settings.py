@@ -1,0 +1,147 @@
+"""What the first cells of every notebook call: checked settings, the data set, the sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..config.experiment import Experiment
+from ..config.training import TrainConfig
+from ..data.dataset import Dataset, open_dataset
+from ..data.known import DATASETS
+from ..data.spec import PROFILES
+from ..errors import DualsegError, require
+from ..methods.dual_settings import DUAL_PRESETS
+
+T = TypeVar("T")
+LARGEST = 2**32 - 1  # of seeds: torch takes 64 bits, and notebooks count on from here
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST
+
+
+WHOLE = f"a whole number from 0 to {LARGEST}"
+PARAMETERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "profile": (f"one of {', '.join(PROFILES)}", lambda v: _is_text(v) and v in PROFILES),
+    "dataset": ("a text", _is_text),
+    "data_dir": ("a text", _is_text),
+    "seed": (WHOLE, _is_whole),
+    "preset": (f"one of {', '.join(DUAL_PRESETS)}", lambda v: _is_text(v) and v in DUAL_PRESETS),
+    "gamma": ("a percentile from 0 to 100", lambda v: _is_number(v) and 0 <= v <= 100),
+    "draw": (WHOLE, _is_whole),
+    "trained": (
+        "the folder of a finished run, or nothing",
+        lambda v: _is_text(v) and (not v or (Path(v) / "run.json").is_file()),
+    ),
+}
+"""What each parameter of a notebook may be, in words and as a test."""
+
+
+@dataclass(frozen=True)
+class NotebookSettings:
+    """A notebook's parameters, checked, and what follows from them. See `notebook_settings`."""
+
+    profile: str
+    seed: int
+    dataset: Dataset
+    """On the training grid of the profile; `dataset.read(case_id)` reads the full grid."""
+    data_dir: str | None
+
+    @property
+    def train(self) -> TrainConfig:
+        """Patch, stride, filters and steps of (data set, profile)."""
+        return self.dataset.spec.profiles[self.profile]
+
+    def choose(self, *, smoke: T, lesson: T, full: T) -> T:
+        """The size that belongs to the profile: profiles change sizes, never what is done."""
+        return {"smoke": smoke, "lesson": lesson, "full": full}[self.profile]
+
+    def experiment(self, **changes: Any) -> Experiment:
+        """A run on this data set with this profile and seed; `changes` as `Experiment`."""
+        name = self.dataset.spec.name
+        return Experiment(
+            name, self.profile, **{"root": self.data_dir, "seed": self.seed, **changes}
+        )
+
+
+def notebook_settings(
+    *, profile: str, dataset: str, data_dir: str, seed: int, **others: Any
+) -> NotebookSettings:
+    """Check a notebook's parameters, open its data set and print the resolved settings.
+
+    `data_dir` is the folder of the files, empty for the phantom; `others` are further parameters
+    of the notebook, which are printed with the rest. Raises DualsegError for what cannot work.
+    """
+    check_parameters(profile=profile, dataset=dataset, data_dir=data_dir, seed=seed, **others)
+    named = DATASETS.get(dataset)
+    if named and named.generated:
+        require(not data_dir, "data_dir", f"nothing, since the {dataset} is made here", data_dir)
+    elif named is None:
+        require(not data_dir, "data_dir", "nothing, since dataset is a folder itself", data_dir)
+    elif not (data_dir and Path(data_dir).expanduser().is_dir()):
+        raise DualsegError(
+            f"data_dir: expected the folder with the files of the data set {dataset!r}, found "
+            f"{f'no folder {data_dir!r}' if data_dir else 'none'}; set the parameter data_dir "
+            "(`dualseg data list` says where the files come from)."
+        )
+    root = data_dir or None
+    resolution = open_dataset(dataset, root).spec.profiles[profile].resolution
+    opened = open_dataset(dataset, root, resolution)
+    settings = NotebookSettings(profile, seed, opened, root or _folder(dataset))
+    _print(settings, others)
+    return settings
+
+
+def check_parameters(**values: Any) -> None:
+    """Raise DualsegError for a parameter of a notebook that is of another type or out of range."""
+    for name, value in values.items():
+        if name in PARAMETERS:  # a notebook of your own may have others
+            expected, is_right = PARAMETERS[name]
+            require(is_right(value), name, expected, value)
+
+
+def project_folder() -> Path:
+    """The clone that holds notebooks and figures, wherever the notebook runs.
+
+    Raises DualsegError where the package was installed without it.
+    """
+    folder = Path(__file__).parent.parent
+    if not (folder / "figures" / "records").is_dir():
+        raise DualsegError(
+            f"{folder}: expected the project's folder with figures/records, found none; notebooks "
+            'need a clone of the project, installed with `python -m pip install -e ".[notebooks]"`.'
+        )
+    return folder
+
+
+def _folder(dataset: str) -> str | None:
+    """The folder, where a prepared one was given in place of a name."""
+    return None if dataset in DATASETS else dataset
+
+
+def _print(settings: NotebookSettings, others: dict[str, Any]) -> None:
+    """The settings as text, without any path, since committed outputs must not name a machine."""
+    data, train = settings.dataset, settings.train
+    millimetres = " x ".join(f"{edge:g}" for edge in data.spec.spacing)
+    words = {
+        "profile": f"{settings.profile}: networks with {train.filters} filters, "
+        f"{train.iterations} steps, patch {' x '.join(map(str, train.patch))}",
+        "dataset": f"{data.spec.name}: {data.spec.title}, {len(data.train)} training and "
+        f"{len(data.test)} test cases",
+        "grid": f"full grid of {millimetres} mm, trained on at {train.resolution} resolution",
+        "seed": settings.seed,
+        **others,
+    }
+    for name, value in words.items():
+        print(f"{name:<8} {value}")

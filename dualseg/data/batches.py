@@ -1,0 +1,194 @@
+"""Two-stream batches of random crops: labeled cases first, then unlabeled ones.
+
+Every batch is a pure function of (seed, step). So nothing has to be saved to resume a training,
+and a batch that went wrong can be drawn again to be looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config.training import TrainConfig
+from .case import Case
+from .dataset import Dataset, Split
+
+_LABELED, _UNLABELED, _CROP = range(3)  # separate random streams
+
+
+@dataclass(frozen=True)
+class Batch:
+    """image (B, C, X, Y, Z) float32; label (L, X, Y, Z) int64 of the first L samples; B ids."""
+
+    image: Tensor
+    label: Tensor
+    ids: tuple[str, ...]
+
+    @property
+    def labeled(self) -> int:
+        """Number of labeled samples; they stand first."""
+        return len(self.label)
+
+    def to(self, device: torch.device) -> Batch:
+        """A copy on the device; from pinned memory without waiting for it."""
+        image, label = (t.to(device, non_blocking=True) for t in (self.image, self.label))
+        return Batch(image, label.long(), self.ids)
+
+    def pin_memory(self) -> Batch:
+        """A copy in page-locked memory, which a GPU reads by itself.
+
+        Its label is uint8, an eighth of the bytes to send; `to` makes it int64 again.
+        """
+        return Batch(self.image.pin_memory(), self.label.byte().pin_memory(), self.ids)
+
+
+class BatchSampler:
+    """Draws the batch of a step.
+
+    An epoch is one pass over the labeled cases in a new random order, as in the field's two-stream
+    sampler; the unlabeled stream has passes of its own. (Yu et al., UA-MT, 2019, shuffle it anew
+    at each labeled epoch instead, so that there most unlabeled cases are drawn with replacement.)
+
+    `ranks` is (this process, number of processes): each draws every so many-th sample of either
+    stream, beginning with its own; together they draw what a single process would.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: Split,
+        config: TrainConfig,
+        seed: int,
+        unlabeled: bool,
+        ranks: tuple[int, int] = (0, 1),
+    ):
+        self.dataset = dataset
+        self.config = config
+        self.seed = seed
+        self.labeled = split.labeled
+        self.unlabeled = split.unlabeled if unlabeled else ()
+        self.share = slice(ranks[0], None, ranks[1])
+        self._opened: dict[str, tuple[Case, IntensityScale]] = {}
+
+    def batch(self, step: int) -> Batch:
+        """The batch of training step `step` (from 0), on the CPU."""
+        ids = self._draw(self.labeled, self.config.labeled_batch, _LABELED, step)
+        places = list(range(len(ids)))[self.share]
+        count = len(places)
+        if self.unlabeled:
+            ids += self._draw(self.unlabeled, self.config.unlabeled_batch, _UNLABELED, step)
+            places += list(range(len(ids)))[self.config.labeled_batch :][self.share]
+        ids = [ids[place] for place in places]
+        # Crops are views of the mapped files until they are written here, once.
+        images = np.empty((len(ids), self.dataset.spec.channels, *self.config.patch), np.float32)
+        labels = np.empty((count, *self.config.patch), np.int64)
+        for i, (case_id, place) in enumerate(zip(ids, places, strict=True)):
+            image, label, scale = self._crop(case_id, step, place)
+            scale.apply(image, out=images[i])
+            if i < count:
+                labels[i] = label
+        return Batch(torch.from_numpy(images), torch.from_numpy(labels), tuple(ids))
+
+    def _draw(self, ids: tuple[str, ...], size: int, stream: int, step: int) -> list[str]:
+        """`size` ids of the stream; no id twice in a batch while there are enough of them."""
+        batches = max(len(ids) // size, 1)
+        epoch, place = divmod(step, batches)
+        order = np.random.default_rng([self.seed, stream, epoch]).permutation(len(ids))
+        return [ids[order[k % len(ids)]] for k in range(place * size, (place + 1) * size)]
+
+    def _crop(
+        self, case_id: str, step: int, place: int
+    ) -> tuple[np.ndarray, np.ndarray, IntensityScale]:
+        """A crop as stored, and the scale of its volume."""
+        rng = np.random.default_rng([self.seed, _CROP, step, place])
+        case, scale = self._open(case_id)
+        # Padding with the value that becomes 0.
+        image, label = random_crop(
+            case.channels, case.label, self.config.patch, rng, fill=scale.center
+        )
+        if self.config.flips:
+            image, label = random_turn_and_flip(image, label, rng)
+        return image, label, scale
+
+    def _open(self, case_id: str) -> tuple[Case, IntensityScale]:
+        if case_id not in self._opened:
+            case = self.dataset.case(case_id)  # mapped, not read
+            scale = IntensityScale.of(case.channels, self.config.normalise)
+            self._opened[case_id] = case, scale
+        return self._opened[case_id]
+
+
+@dataclass(frozen=True)
+class IntensityScale:
+    """How a volume's intensities become what the networks see: (image - center) / width.
+
+    Both numbers are arrays (C, 1, 1, 1), as each channel has its own.
+    """
+
+    center: np.ndarray
+    width: np.ndarray
+
+    @classmethod
+    def of(cls, image: np.ndarray, recipe: str) -> IntensityScale:
+        """ "zscore": mean and standard deviation of the whole volume given; "stored": no change.
+
+        The z-score undoes any brightness and contrast setting of a volume, so it gives the same for
+        a raw scan and for one that was normalised before. A constant image becomes 0. Shapes: image
+        (C, X, Y, Z).
+        """
+        if recipe == "stored":
+            center, width = np.zeros(len(image)), np.ones(len(image))
+        else:
+            center = np.array([channel.mean(dtype=np.float64) for channel in image])
+            width = np.array([channel.std(dtype=np.float64) or 1.0 for channel in image])
+        return cls(*(v.astype(np.float32).reshape(-1, 1, 1, 1) for v in (center, width)))
+
+    def apply(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The scaled image, float32, same shape; written to `out` if given."""
+        out = np.subtract(image, self.center, out=out, dtype=np.float32)
+        return np.divide(out, self.width, out=out)
+
+
+def random_crop(
+    image: np.ndarray,
+    label: np.ndarray,
+    patch: tuple[int, int, int],
+    rng: np.random.Generator,
+    fill: np.ndarray | float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A crop of size `patch` at a uniformly random place, from a volume of any size.
+
+    Shapes: image (..., X, Y, Z), label (X, Y, Z) -> (..., *patch), patch; `fill` broadcasts to the
+    image.
+
+    The field's padding rule (UA-MT): if any side is no larger than the patch, all sides are padded
+    on both ends by max((patch - side) // 2 + 3, 0), the image with `fill`, the label with 0. Unlike
+    there, the last place can be drawn too.
+    """
+    if any(side <= size for side, size in zip(label.shape, patch, strict=True)):
+        margins = [
+            (max((size - side) // 2 + 3, 0),) * 2
+            for side, size in zip(label.shape, patch, strict=True)
+        ]
+        inside = np.pad(np.ones(label.shape, bool), margins)
+        image = np.where(inside, np.pad(image, [(0, 0)] * (image.ndim - 3) + margins), fill)
+        label = np.pad(label, margins)
+    starts = [rng.integers(side - size + 1) for side, size in zip(label.shape, patch, strict=True)]
+    window = tuple(slice(s, s + size) for s, size in zip(starts, patch, strict=True))
+    return image[(..., *window)], label[window]
+
+
+def random_turn_and_flip(
+    image: np.ndarray, label: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Quarter turns in the x-y plane (0 or 2 if the patch is not square) and flips in x and y.
+
+    Shapes: image (..., X, Y, Z), label (X, Y, Z).
+    """
+    square = label.shape[0] == label.shape[1]
+    turns = rng.integers(4) if square else 2 * rng.integers(2)
+    axes = [axis for axis in (-3, -2) if rng.random() < 0.5]
+    return tuple(np.flip(np.rot90(v, turns, axes=(-3, -2)), axes) for v in (image, label))

@@ -1,0 +1,140 @@
+"""Fetching what may be fetched: each file checked against its SHA-256 before it takes its place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib import resources
+from pathlib import Path
+from urllib.parse import quote
+
+import pooch
+import requests
+from tqdm import tqdm
+
+from ..errors import DualsegError, require_one_of
+from .case import checked_case
+from .case_sources import CaseFiles
+from .known import DATASETS, published_lists
+from .preparation.contact_sheet import draw_sheet
+from .prepared_folder import MANIFEST, case_record, write_manifest
+from .spec import DatasetSpec, noted_spec
+
+WORKERS = 4
+pooch.get_logger().setLevel("WARNING")  # one progress bar says it all
+
+
+def checksums(name: str) -> dict[str, str]:
+    """SHA-256 of each case's public file, by case id."""
+    path = resources.files("dualseg") / "resources" / "checksums" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def fetch(
+    name: str,
+    root: str | Path,
+    source: str | None = None,
+    expected: Mapping[str, str] | None = None,
+) -> list[Path]:
+    """Download a data set's files to `root`, then describe them in its manifest; returns the new.
+
+    A file that is there with the right content is left alone, so an interrupted fetch goes on where
+    it stopped. `source` is another base address (a mirror), `expected` other checksums by case id;
+    the lists are the published ones, without ids that are not expected.
+
+    Raises DualsegError for an unknown data set, and, after all other files are fetched, naming each
+    file that is missing at the source, arrived damaged, or stands in `root` with other content
+    (which is never overwritten).
+    """
+    require_one_of("dataset", name, [known for known, spec in DATASETS.items() if spec.download])
+    spec, root = DATASETS[name], Path(root)
+    expected = checksums(name) if expected is None else expected
+    source = (source or spec.download).rstrip("/")
+    files = spec.published_files(root)
+    paths = {case: files.path(case) for case in expected}
+    problems, wanted = [], []
+    for case, path in tqdm(paths.items(), desc=f"looking for {name}", unit="file", leave=False):
+        if not path.exists():
+            wanted.append(case)
+        elif _sha256(path) != expected[case]:
+            problems.append(
+                f"{path}: stands there with other content than the public file; move it away, or "
+                "use it as it is"
+            )
+    arriving = root / ".arriving"
+    with ThreadPoolExecutor(WORKERS) as pool:
+        jobs = [
+            pool.submit(
+                _fetch_file,
+                f"{source}/{paths[case].relative_to(root).as_posix()}",
+                arriving / f"{case}.part",
+                paths[case],
+                expected[case],
+            )
+            for case in wanted
+        ]
+        try:
+            done = tqdm(as_completed(jobs), total=len(jobs), desc=f"fetching {name}", unit="file")
+            problems += [problem for job in done if (problem := job.result())]
+        except BaseException:  # Ctrl-C: what has not begun is not begun any more
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    shutil.rmtree(arriving, ignore_errors=True)
+    if problems:
+        listed = "\n- ".join(sorted(problems))
+        raise DualsegError(
+            f"{len(problems)} of {len(paths)} files of {name} are not in place, the others are; "
+            f"the same command tries again:\n- {listed}"
+        )
+    if wanted or not (root / MANIFEST).is_file():
+        _describe(spec, files, paths)
+    return [paths[case] for case in wanted]
+
+
+def _describe(spec: DatasetSpec, files: CaseFiles, paths: Mapping[str, Path]) -> None:
+    """Write manifest, lists and alignment sheet."""
+    root, records = files.root, {}
+    for case_id, path in tqdm(paths.items(), desc=f"describing {spec.name}", unit="case"):
+        arrays = files.read(case_id)
+        case = checked_case(case_id, *arrays, str(path), len(spec.classes), spec.channels)
+        file = path.relative_to(root).as_posix()
+        record = case_record(file, case.image, case.label, spec.spacing)
+        records[case_id] = record | {"orientation": spec.orientation}
+    train, test = ([case for case in ids if case in paths] for ids in published_lists(spec.name))
+    manifest = {"dataset": spec.name, **noted_spec(spec), "labeled": min(spec.labeled, len(train))}
+    manifest["cases"] = records
+    write_manifest(root, manifest, train, test)
+    draw_sheet(root, manifest)
+
+
+def _fetch_file(url: str, arriving: Path, path: Path, sha256: str) -> str | None:
+    """Fetch one file by way of the file `arriving`; returns what went wrong, or None."""
+    address = quote(url, safe=":/")
+    try:
+        arrived = pooch.retrieve(
+            address,
+            known_hash=f"sha256:{sha256}",
+            fname=arriving.name,
+            path=arriving.parent,
+            downloader=pooch.HTTPDownloader(timeout=60),
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(arrived, path)
+    except ValueError:  # pooch: the hash does not match
+        return (
+            f"{path}: arrived from {address} with another SHA-256 than the public file's, not kept"
+        )
+    except requests.HTTPError as error:
+        return f"{path}: {address} answered {error.response.status_code} {error.response.reason}"
+    except (requests.RequestException, OSError) as error:
+        return f"{path}: {address} could not be fetched ({type(error).__name__})"
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,55 @@
+"""The next batch, or case, is got ready while this one is worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from .batches import Batch, BatchSampler
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def one_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The function of each item, in order; a thread computes the next one meanwhile.
+
+    What the function raises is raised where its result was due.
+    """
+    with ThreadPoolExecutor(1, "one ahead") as pool:
+        due: Future[Result] | None = None
+        for item in items:
+            following = pool.submit(function, item)
+            if due is not None:
+                yield due.result()
+            due = following
+        if due is not None:
+            yield due.result()
+
+
+def prefetched(sampler: BatchSampler, steps: range, device: torch.device) -> Iterator[Batch]:
+    """The batches of `steps` in order, on the device; one of them is always under way.
+
+    A batch is drawn by NumPy in a thread of its own. For a GPU that thread also copies it, from
+    page-locked memory and on a stream of its own, so that copying goes on beside the computation.
+    """
+    if device.type != "cuda":
+        for batch in one_ahead(sampler.batch, steps):
+            yield batch.to(device)
+        return
+    copying = torch.cuda.Stream(device)
+
+    def copied(step: int) -> tuple[Batch, torch.cuda.Event]:
+        pinned = sampler.batch(step).pin_memory()
+        with torch.cuda.stream(copying):
+            return pinned.to(device), copying.record_event()
+
+    for batch, arrived in one_ahead(copied, steps):
+        computing = torch.cuda.current_stream(device)
+        computing.wait_event(arrived)  # the GPU waits, this process does not
+        for tensor in (batch.image, batch.label):
+            tensor.record_stream(computing)  # its memory is not taken again before it was used
+        yield batch

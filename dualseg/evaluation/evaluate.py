@@ -1,0 +1,234 @@
+"""Measure a finished run on a split, on the full grid, and leave a record and pictures of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._util.environment import versions
+from .._util.files import remove_scraps, write_json
+from .._util.lock import held
+from ..data.case import Case
+from ..data.dataset import Dataset, open_dataset
+from ..data.spec import noted_spec
+from ..errors import DualsegError
+from ..plotting.charts import plot_curves
+from ..plotting.slices import CasePicture, plot_cases
+from ..plotting.style import save
+from ..plotting.surfaces import plot_surfaces
+from ..runs.folder import NO_TERMS
+from ..runs.records import build_record, losses_of, shown
+from ..runs.run import Run
+from .metrics import compare_masks
+from .predictions import SPLITS, predict_cases, predicted_mask
+from .saved_masks import SavedMasks
+
+KEPT = 2**29  # bytes of volumes that stay in memory, so that pictures need not read them again
+
+
+def evaluate(
+    run: Run | str | Path,
+    split: str = "test",
+    root: str | None = None,
+    *,
+    dataset: Dataset | None = None,
+) -> dict[str, Any]:
+    """Predict and measure every case of a split, and write the record into the run's folder.
+
+    Masks are kept in the run's folder, so an interrupted evaluation goes on where it stopped. One
+    process at a time may evaluate a run.
+
+    Parameters
+    ----------
+    run
+        A finished run, as `fit` returns it, or its folder.
+    split
+        "test", or "val" for the cases held out.
+    root
+        Where the data are now, if not where the run was trained.
+    dataset
+        The run's data set, if it is open already.
+
+    Returns
+    -------
+    dict
+        The record: every choice of the run, and every case's result.
+
+    Raises
+    ------
+    DualsegError
+        For an unfinished run, an unknown or empty split, or unreadable data.
+    """
+    if split not in SPLITS:
+        raise DualsegError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}.")
+    run = Run.open(run)
+    if dataset is None:
+        experiment = run.experiment()
+        place = root or experiment.root
+        dataset = open_dataset(experiment.dataset, place, experiment.train.resolution)
+    with held(run.folder):
+        remove_scraps(run.folder)
+        return _evaluate(run, split, dataset)
+
+
+def _evaluate(run: Run, split: str, dataset: Dataset) -> dict[str, Any]:
+    _require_same_data(run, dataset)
+    cases = run.info()["data"]["split"][SPLITS[split]]
+    if not cases:
+        raise DualsegError(
+            f"{run.folder}: expected cases in the split {split!r}, found none; train with "
+            "--validation N to hold some out."
+        )
+    measured = _measure(run, dataset, cases, split)
+    record = build_record(
+        run,
+        split,
+        measured.results,
+        evaluation={
+            "device": "; ".join(sorted(set(measured.devices))),
+            "versions": versions(),
+            "fingerprint": dataset.cache(cases),
+            "seconds_predicting": round(measured.seconds_predicting, 1),
+            "seconds_measuring": round(measured.seconds_measuring, 1),
+            "peak_memory_mb": measured.peak_memory_mb,
+        },
+    )
+    write_json(run.record_path(split), record)
+    draw(run, record, dataset, split, measured.kept)
+    return record
+
+
+def _require_same_data(run: Run, dataset: Dataset) -> None:
+    """The data may have moved since the training, but not have been prepared otherwise."""
+    then, now = run.info()["data"].get("spec", {}), noted_spec(dataset.spec)
+    for name in ("classes", "modalities", "orientation", "recipe"):
+        # Through JSON, where a tuple is a list.
+        if name in then and then[name] != json.loads(json.dumps(now[name])):
+            raise DualsegError(
+                f"{dataset.source.where}: expected the data that the run was trained on, found "
+                f"another {name} in the manifest; give --root the folder that was prepared as then."
+            )
+
+
+def draw(
+    run: Run, record: dict[str, Any], dataset: Dataset, split: str, known: Mapping[str, Case]
+) -> list[Path]:
+    """Pictures of a run: best, median and worst case; the median's surfaces; the curves.
+
+    Cases that are not among the `known` ones, by id, are read.
+    """
+    by_dice = sorted(record["cases"], key=lambda case: case["dice"] or 0.0)
+    chosen = {"best": by_dice[-1], "median": by_dice[len(by_dice) // 2], "worst": by_dice[0]}
+    pictures = {}
+    for rank, result in chosen.items():
+        case = known.get(result["id"]) or dataset.both_grids(result["id"])[1]
+        prediction = {record["config"]["method"]: predicted_mask(run, split, case.id)}
+        title = f"{rank}: {case.id[:12]}, Dice {shown(result['dice'])}"
+        pictures[rank] = CasePicture(
+            title, case.picture, case.label > 0, prediction, dataset.spacing(case.id)
+        )
+    about = describe(record)
+    dices = ", ".join(f"{rank} {shown(result['dice'])}" for rank, result in chosen.items())
+    paths = run.pictures(split)
+    orientation = dataset.spec.orientation
+    save(
+        plot_cases(list(pictures.values()), orientation=orientation),
+        paths[0],
+        alt=f"Slices of the best, median and worst {split} case by Dice ({dices}) with the "
+        f"contours of the truth and of the prediction. {about}.",
+    )
+    median = pictures["median"]
+    surfaces = {"truth": median.truth, **median.predictions}
+    save(
+        plot_surfaces(surfaces, median.spacing, orientation),
+        paths[1],
+        alt=f"Surfaces of truth and prediction of the median case, Dice "
+        f"{shown(chosen['median']['dice'])}, side by side. {about}.",
+    )
+    log = run.log()
+    if not log:  # the numbers stand without it
+        return paths[:2]
+    # A measurement may never have had anything to measure.
+    terms = [name for name in log[0] if any(line[name] is not None for line in log)]
+    terms = [name for name in terms if name not in NO_TERMS]
+    save(
+        plot_curves(log, terms),
+        paths[2],
+        alt=f"Loss terms over {len(log)} training steps; the total goes from "
+        f"{log[0]['loss']:.2f} to {log[-1]['loss']:.2f}. {about}.",
+    )
+    return paths
+
+
+def describe(record: dict[str, Any]) -> str:
+    """One line about a record's run, for captions."""
+    config = record["config"]
+    losses = f" ({losses_of(config)})" if losses_of(config) else ""
+    return (
+        f"{config['dataset']}, {config['method']}{losses}, {config['labeled']} labels, "
+        f"{config['profile']}, seed {config['seed']}"
+    )
+
+
+@dataclass
+class _Measured:
+    """What an evaluation has found so far."""
+
+    results: dict[str, list[dict]] = field(default_factory=dict)
+    """A line of metrics for each case, of the mean prediction and of each network.
+
+    That is for all classes but the background as one; where there are several, the mean prediction
+    is also measured class by class ("class NAME").
+    """
+    devices: list[str] = field(default_factory=list)
+    seconds_predicting: float = 0.0
+    seconds_measuring: float = 0.0
+    peak_memory_mb: float = 0.0
+    kept: dict[str, Case] = field(default_factory=dict)
+    """Cases on the full grid, for pictures; of a large data set only the first ones."""
+
+    def add(self, dataset: Dataset, case: Case, masks: SavedMasks) -> None:
+        started = time.perf_counter()
+        for name, line in _lines(dataset, case, masks.masks).items():
+            self.results.setdefault(name, []).append({"id": case.id, **line})
+        self.seconds_measuring += time.perf_counter() - started
+        self.seconds_predicting += masks.seconds
+        self.devices.append(masks.device)
+        self.peak_memory_mb = max(self.peak_memory_mb, masks.peak_memory_mb)
+        held = sum(kept.image.nbytes + kept.label.nbytes for kept in self.kept.values())
+        if held < KEPT:
+            self.kept[case.id] = case
+
+
+def _measure(run: Run, dataset: Dataset, cases: list[str], split: str) -> _Measured:
+    """Predict and measure all cases, each of them in a thread while the next one is predicted."""
+    measured = _Measured()
+    under_way: Future[None] | None = None
+    with (
+        ThreadPoolExecutor(1, "metrics") as pool,
+        closing(predict_cases(run, dataset, cases, split)) as predicted,
+    ):
+        for case, masks in predicted:
+            if under_way is not None:
+                under_way.result()
+            under_way = pool.submit(measured.add, dataset, case, masks)
+    under_way.result()
+    return measured
+
+
+def _lines(dataset: Dataset, case: Case, masks: dict[str, np.ndarray]) -> dict[str, dict]:
+    """The metrics of one case, as in `_Measured.results`."""
+    pairs = {name: (mask > 0, case.label > 0) for name, mask in masks.items()}
+    several = len(dataset.spec.classes) > 2
+    for number, name in enumerate(dataset.spec.classes[1:] if several else (), start=1):
+        pairs[f"class {name}"] = (masks["mean"] == number, case.label == number)
+    spacing = dataset.spacing(case.id)
+    return {name: compare_masks(*pair, spacing) for name, pair in pairs.items()}

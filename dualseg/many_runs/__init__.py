@@ -1,0 +1,1 @@
+"""Many runs: sweeps, jobs and a view of what is running."""

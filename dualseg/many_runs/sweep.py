@@ -1,0 +1,209 @@
+"""Many runs of one question: which they are, what of them is missing, and what came out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from .._util.files import read_json
+from .._util.literals import read_as
+from .._util.lock import when_free
+from .._util.tables import columns
+from ..config.experiment import Experiment
+from ..data.dataset import Dataset, open_dataset
+from ..data.known import DATASETS
+from ..data.prepared_folder import is_prepared
+from ..errors import DualsegError, require, require_one_of
+from ..evaluation.evaluate import evaluate
+from ..methods import METHODS
+from ..runs.records import MEASURES, mean_of_runs
+from ..runs.run import Run
+from ..runs.status import WatchedRun
+from ..training.loop import fit
+from ..training.start import check_folder, require_same_data
+from .jobs import Failure, Place, run_jobs
+
+NAMED = ("dataset", "root", "method", "preset", "profile", "labeled", "seed")
+"""What an option of its own says, and the name of a run's folder shows."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a sweep."""
+
+    data: str
+    """The data set as the sweep names it: two prepared folders are two."""
+    experiment: Experiment
+    run: Run
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.run.folder.name
+
+    @property
+    def finished(self) -> bool:
+        """Trained and measured."""
+        return self.run.finished and self.run.record_path().is_file()
+
+    @property
+    def group(self) -> tuple[str, str, str, int]:
+        """Data set, method, preset, labels: what the runs of several seeds have in common."""
+        experiment = self.experiment
+        return self.data, experiment.method, preset_of(experiment), experiment.labeled
+
+    def progress(self) -> str:
+        """Say in words how far it is, or what is next."""
+        if not self.run.exists:
+            return "to be trained"
+        status = WatchedRun(self.name, self.run.folder).status(time.time())
+        if status.state in ("finished", "evaluated", "damaged"):
+            words = {"finished": "trained, to be measured", "evaluated": "finished"}
+            return words.get(status.state, status.state)
+        return f"step {status.step}/{status.total}"
+
+
+def preset_of(experiment: Experiment) -> str:
+    """The preset where the method has several, else nothing."""
+    return experiment.preset if len(METHODS[experiment.method].presets) > 1 else ""
+
+
+def plan(
+    out: Path,
+    datasets: Sequence[str],
+    methods: Sequence[str],
+    presets: Sequence[str],
+    labeled: Sequence[int],
+    seeds: Sequence[int],
+    profile: str,
+    settings: Sequence[str] = (),
+) -> list[Member]:
+    """The runs of a sweep, each once: a method without presets is not repeated for each of them.
+
+    `datasets` are names, NAME=FOLDER, or folders that `dualseg data prepare` made; `settings` are
+    texts like "iterations=200". Without `labeled`, each data set's usual number.
+
+    Raises DualsegError for what does not exist, and where the folder of a run holds another one.
+    """
+    for name, values in (("dataset", datasets), ("methods", methods), ("seeds", seeds)):
+        require(bool(values), name, "at least one", tuple(values))
+    for method in methods:
+        require_one_of("methods", method, METHODS)
+    members: dict[str, Member] = {}
+    for dataset, labels, method, preset, seed in product(
+        datasets, labeled or (None,), methods, presets, seeds
+    ):
+        name, root = _data(dataset)
+        changes: dict[str, Any] = {"method": method, "seed": seed}
+        changes |= {} if root is None else {"root": root}  # a prepared folder is its own root
+        changes |= {} if labels is None else {"labeled": labels}
+        several = len(METHODS[method].presets) > 1
+        experiment = Experiment(name, profile, preset if several else None, **changes)
+        experiment = experiment.replace(**_settings(settings, experiment))
+        data = name if name in DATASETS else Path(name).resolve().name
+        member = _member(out, data, experiment)
+        if member.name in members and members[member.name] != member:
+            raise DualsegError(
+                f"dataset: expected names that differ, found two data sets named {data!r}; rename "
+                "a folder."
+            )
+        members[member.name] = member
+    for member in members.values():
+        check_folder(member.run, member.experiment, resume=True)
+    return list(members.values())
+
+
+def check_data(members: Iterable[Member]) -> None:
+    """Check that the data of every run are there, and for started runs that they are the same.
+
+    Parameters
+    ----------
+    members : iterable of Member
+        The runs.
+
+    Raises
+    ------
+    DualsegError
+        If data or labels are missing, or have changed since a run was started or measured.
+    """
+    opened: dict[tuple, Dataset] = {}  # its fingerprint is the same for all runs of a data set
+    for member in members:
+        experiment = member.experiment
+        source = experiment.dataset, experiment.root, experiment.train.resolution
+        dataset = opened[source] = opened.get(source) or open_dataset(*source)
+        dataset.split(experiment.labeled, experiment.validation)
+        if member.run.exists:
+            require_same_data(member.run, dataset)
+
+
+def _member(out: Path, data: str, experiment: Experiment) -> Member:
+    parts = [data, experiment.method, preset_of(experiment), f"{experiment.labeled}labels"]
+    parts += [experiment.profile, f"seed{experiment.seed}"]
+    return Member(data, experiment, Run(out / "_".join(part for part in parts if part)))
+
+
+def _data(given: str) -> tuple[str, str | None]:
+    name, _, root = given.partition("=")
+    if Path(given).is_dir() and given not in DATASETS and not is_prepared(Path(given)):
+        raise DualsegError(
+            f"dataset: expected a name, NAME=FOLDER or a folder that `dualseg data prepare` made, "
+            f"found the folder {given!r} without a manifest; if it holds the files of la, say "
+            f"la={given}."
+        )
+    return (name, root) if name in DATASETS and root else (given, None)
+
+
+def _settings(given: Iterable[str], usual: Experiment) -> dict[str, Any]:
+    known = {name: value for name, value in usual.flat().items() if name not in NAMED}
+    found = {}
+    for word in given:
+        name, _, text = word.partition("=")
+        if name not in known or not text:
+            raise DualsegError(
+                f"--set: expected NAME=VALUE with one of {', '.join(known)}, found {word!r}."
+            )
+        found[name] = read_as(known[name], text, f"--set {name}")
+    return found
+
+
+def train_and_measure(experiment: Experiment, folder: Path) -> None:
+    """What is missing of a run: the rest of its training, its record.
+
+    Where another process is at it (an earlier sweep's, whose parent was killed), this waits.
+    """
+    run = when_free(lambda: fit(experiment, folder, resume=True))
+    if not run.record_path().is_file():
+        when_free(lambda: evaluate(run.folder, root=experiment.root))
+
+
+def run_sweep(members: Sequence[Member], place: Place, folder: Path) -> dict[str, Failure]:
+    """Do what is missing, as jobs whose output is in `folder`; returns what failed, by name."""
+    calls = {
+        member.name: partial(train_and_measure, member.experiment, member.run.folder)
+        for member in members
+        if not member.finished
+    }
+    return run_jobs(calls, place, folder)
+
+
+def records_of(members: Iterable[Member]) -> list[dict[str, Any]]:
+    """The records of the finished runs, in order."""
+    return [read_json(member.run.record_path()) for member in members if member.finished]
+
+
+def over_seeds(members: Iterable[Member]) -> str:
+    """A line for each group of finished runs: mean and sample standard deviation over seeds."""
+    groups: dict[tuple, list[dict[str, Any]]] = {}
+    for member in members:
+        if member.finished:
+            groups.setdefault(member.group, []).append(read_json(member.run.record_path()))
+    rows = [["data", "method", "preset", "labels", "n seeds", *MEASURES]]
+    for group, records in groups.items():
+        cells = [mean_of_runs(records, key) for key in MEASURES.values()]
+        rows.append([*map(str, group), str(len(records)), *cells])
+    return columns(rows)

@@ -1,0 +1,1 @@
+"""The paper: its tables, its equations explained, its released program re-created."""

@@ -1,0 +1,77 @@
+"""Parameters and multiply-accumulates of the networks, beside the paper's figures."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..networks._blocks import count_parameters
+from ..networks.resnet34 import ResNet34
+from ..networks.vnet import VNet
+
+
+def count_macs(network: nn.Module, patch: tuple[int, int, int], as_profilers: bool = False) -> int:
+    r"""Multiply-accumulate operations for one patch (X, Y, Z), batch size 1.
+
+    By default the convolutions as they are computed: each weight is used once for each output
+    value, in a transposed convolution once for each *input* value. `as_profilers` counts as the
+    profilers behind published tables do: transposed convolutions at output size (with stride 2
+    eight times too many), one more for each bias, and two for each batch-normalised value.
+    `network` should live on the meta device (`with torch.device("meta")`): then nothing is
+    computed.
+    """
+    total = 0
+
+    def add(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.BatchNorm3d):
+            total += 2 * output.numel() if as_profilers else 0
+            return
+        transposed = isinstance(module, nn.ConvTranspose3d)
+        places = inputs[0] if transposed and not as_profilers else output
+        total += places[0, 0].numel() * module.weight.numel()
+        if as_profilers and module.bias is not None:
+            total += output.numel()
+
+    counted = (nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d)
+    hooks = [m.register_forward_hook(add) for m in network.modules() if isinstance(m, counted)]
+    try:
+        parameter = next(network.parameters())
+        network(parameter.new_zeros(1, network.in_channels, *patch))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total
+
+
+def complexity_table() -> str:
+    """Parameters and MACs of both networks beside what the paper prints (its Tables 1 and 3)."""
+    with torch.device("meta"):
+        nets = {"ResNet34 (A)": [ResNet34()], "V-Net (B)": [VNet()]}
+    nets["A + B"] = [net for pair in nets.values() for net in pair]
+    paper = {"V-Net (B)": ("9.44", 47.10, 41.53), "A + B": ("27.30", 126.95, 111.92)}
+    lines = [
+        f"{'':14}{'parameters':>12}  {'MACs at 112x112x80, G':>30}  {'MACs at 96x96x96, G':>30}",
+        f"{'network':14}{'(paper, M)':>12}  "
+        + "  ".join(2 * [f"{'computed  profiler   paper':>30}"]),
+    ]
+    for name, parts in nets.items():
+        parameters = sum(count_parameters(net) for net in parts)
+        million, *printed = paper.get(name, ("", None, None))
+        cells = []
+        for patch, figure in zip(((112, 112, 80), (96, 96, 96)), printed, strict=True):
+            real, profiled = (
+                sum(count_macs(net, patch, way) for net in parts) / 1e9 for way in (False, True)
+            )
+            cells.append(
+                f"{real:13.2f}{profiled:10.2f}" + (f"{figure:8.2f}" if figure else " " * 8)
+            )
+        lines.append(f"{name:14}{parameters:12,}  {cells[0]:>30}  {cells[1]:>30}")
+        if million:
+            lines.append(f"{'':14}{f'({million})':>12}")
+    lines.append(
+        "computed: multiply-accumulates of the convolutions; profiler: counted as for the paper's "
+        "table,\ntransposed convolutions at output size (8 times too many), biases and batch norms "
+        "included."
+    )
+    return "\n".join(lines)

@@ -1,0 +1,107 @@
+"""Who learns from what: for each term of the loss, what it depends on and where its gradient goes.
+
+Found by asking autograd on a small random input, not by reading the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..config.experiment import Experiment, method_named
+from ..config.training import Progress
+from ..data.known import dataset_spec
+from ..errors import require
+from ..methods import Method, TwoNetworks
+from ..networks._blocks import NetworkOutput
+from .released_program import released_unlabeled_terms
+
+INPUTS = ("logits A", "logits B", "features A", "features B")
+GRADIENT, CONSTANT, NOTHING = "gradient", "constant", "-"
+
+Inputs = dict[str, Tensor]
+Terms = dict[str, Tensor]
+
+
+def without_weights(experiment: Experiment) -> Method:
+    """The experiment's method on torch's "meta" device: whole, but for its parameters' values."""
+    kind = method_named(experiment.method)
+    with torch.device("meta"):
+        return kind(experiment.settings, experiment.train, dataset_spec(experiment.dataset))
+
+
+def gradient_table(experiment: Experiment) -> dict[str, dict[str, str]]:
+    """For each term of the method's loss and each of `INPUTS`: "gradient", "constant" or "-".
+
+    "gradient": the term moves it. "constant": the term's value depends on it, as pseudo-label,
+    teacher, mask or class, but no gradient goes there. "-": it plays no part. Raises DualsegError
+    for a method that has not the paper's two networks.
+    """
+    method = without_weights(experiment)
+    require(isinstance(method, TwoNetworks), "method", "one of two networks", experiment.method)
+    generator = torch.Generator().manual_seed(0)
+    label = torch.randint(0, 2, (2, 6, 6, 6), generator=generator)
+    weights = method.weights(Progress(0, 1))
+
+    def terms(inputs: Inputs) -> Terms:
+        found = method.terms(*_outputs(inputs), label)
+        return {name: found[name] for name in weights}
+
+    return _table(terms, 4)
+
+
+def released_gradient_table(repaired: bool = False) -> dict[str, dict[str, str]]:
+    """The same of the released program's unlabeled losses, re-created.
+
+    A value that is NaN whatever the inputs are depends on none; `repaired` avoids that.
+    """
+    return _table(lambda inputs: released_unlabeled_terms(*_outputs(inputs), repaired), 2)
+
+
+def released_values(repaired: bool = False) -> dict[str, float]:
+    """The value of each of those losses on the input of the table."""
+    terms = released_unlabeled_terms(*_outputs(_random_inputs(2, seed=1)), repaired)
+    return {name: term.item() for name, term in terms.items()}
+
+
+def _outputs(inputs: Inputs) -> tuple[NetworkOutput, NetworkOutput]:
+    return (
+        NetworkOutput(inputs["logits A"], inputs["features A"]),
+        NetworkOutput(inputs["logits B"], inputs["features B"]),
+    )
+
+
+def _random_inputs(batch: int, seed: int) -> Inputs:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.randn(
+            batch, 2 if "logits" in name else 5, 6, 6, 6, generator=generator, requires_grad=True
+        )
+        for name in INPUTS
+    }
+
+
+def _table(terms: Callable[[Inputs], Terms], batch: int) -> dict[str, dict[str, str]]:
+    inputs, others = _random_inputs(batch, seed=1), _random_inputs(batch, seed=2)
+    values = terms(inputs)
+    exchanged = {name: terms(inputs | {name: others[name]}) for name in INPUTS}
+    table = {}
+    for term, value in values.items():
+        grads: tuple[Tensor | None, ...] = (None,) * len(INPUTS)
+        if value.requires_grad:
+            grads = torch.autograd.grad(
+                value, list(inputs.values()), allow_unused=True, retain_graph=True
+            )
+        table[term] = {
+            name: _cell(grad, value, exchanged[name][term])
+            for name, grad in zip(INPUTS, grads, strict=True)
+        }
+    return table
+
+
+def _cell(grad: Tensor | None, value: Tensor, after_exchange: Tensor) -> str:
+    if grad is not None and grad.any():
+        return GRADIENT
+    return NOTHING if value.allclose(after_exchange, 0, 0, equal_nan=True) else CONSTANT

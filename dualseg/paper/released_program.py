@@ -1,0 +1,69 @@
+"""The unlabeled losses of the released program, re-created from a description of its behaviour.
+
+It computes pseudo-label, entropy-filter and contrast losses and adds them to the total, yet no
+weight ever moves by them: the first two are taken of detached outputs, the third without gradient;
+and the entropy is taken of logits, so that percentile and contrast are NaN. This module shows that
+on any input (`dualseg gradients`); nothing trains with it. What that program does optimise is the
+preset "released".
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..networks._blocks import NetworkOutput
+
+IGNORED = 2
+PERCENTILE = 20
+
+
+def released_unlabeled_terms(
+    out_a: NetworkOutput, out_b: NetworkOutput, repaired: bool = False
+) -> dict[str, Tensor]:
+    """The losses as that program computes them from two outputs of the same unlabeled samples.
+
+    "cross_pseudo": cross-entropy of each network's detached softmax (taken for logits) against the
+    other's label. "entropy_filtered": of the same against the union of both labels where not both
+    "entropies" are above their 20th percentile. "contrast": distance of what that filter ignores
+    to the mean features of the rest, under no_grad. `repaired` takes the entropy of the softmax,
+    so that all three are numbers; there is still no gradient.
+    """
+    soft_a, soft_b = (out.logits.softmax(1).clone().detach() for out in (out_a, out_b))
+    label_a, label_b = soft_a.argmax(1), soft_b.argmax(1)
+    logits = out_a.logits.detach(), out_b.logits.detach()
+    high_a, high_b = (
+        _above_percentile(_entropy_formula(each))
+        for each in ((soft_a, soft_b) if repaired else logits)
+    )
+    target = label_a | label_b
+    target[high_a & high_b] = IGNORED
+    kept = (target != IGNORED).sum()
+    filtered = [F.cross_entropy(soft, target, ignore_index=IGNORED) for soft in (soft_a, soft_b)]
+    with torch.no_grad():
+        contrast = _contrast(out_a.features, target, label_a)
+    return {
+        "cross_pseudo": F.cross_entropy(soft_a, label_b) + F.cross_entropy(soft_b, label_a),
+        "entropy_filtered": sum(filtered) * target.numel() / kept,
+        "contrast": contrast,
+    }
+
+
+def _entropy_formula(values: Tensor) -> Tensor:
+    """An entropy of probabilities; of logits NaN wherever one of them is negative."""
+    return -(values * (values + 1e-10).log()).sum(1)
+
+
+def _above_percentile(values: Tensor) -> Tensor:
+    return values >= torch.quantile(values, PERCENTILE / 100)  # NaN in, NaN out: never true
+
+
+def _contrast(features: Tensor, target: Tensor, label: Tensor) -> Tensor:
+    vectors = features.movedim(1, -1)
+    total = torch.zeros(())
+    for c in (0, 1):
+        prototype = F.normalize(vectors[target == c].mean(0), dim=0)
+        candidates = F.normalize(vectors[(target == IGNORED) & (label == c)], dim=1)
+        total = total + (candidates - prototype).norm(dim=1).mean()  # of nothing: NaN
+    return total

@@ -1,0 +1,62 @@
+"""Colors, lines and sizes of every figure, and how a figure is saved."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from itertools import cycle
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from PIL import Image, PngImagePlugin
+
+from .._util.files import write_atomically
+
+ROLES = {  # keywords of matplotlib's Line2D
+    "truth": {"color": "#000000", "ls": (0, (1, 1.2)), "lw": 1.5},
+    "A": {"color": "#0072B2", "ls": "-", "lw": 1.4},
+    "B": {"color": "#D55E00", "ls": (0, (3.5, 1.5)), "lw": 1.6},
+    "mean": {"color": "#009E73", "ls": "-", "lw": 2.4},
+    "dual": {"color": "#009E73", "ls": "-", "lw": 2.4},
+    "supervised": {"color": "#E69F00", "ls": (0, (7, 2)), "lw": 1.8},
+    "disagreement": {"color": "#CC79A7", "ls": (0, (5, 1.5, 1, 1.5)), "lw": 1.6},
+}
+# For names without a role, in this order; yellow comes last, as it is hard to see on white.
+OKABE_ITO = ("#56B4E9", "#CC79A7", "#E69F00", "#009E73", "#D55E00", "#0072B2", "#F0E442")
+OTHER_LINES = ((0, (6, 1.5, 1, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (10, 2)))
+EDGES = ((0, 0.5), (1, 0.5), (0.5, 1), (0.5, 0))
+
+WIDTH = 10.5  # inches, of every picture
+MAX_BYTES = 600_000  # of one PNG
+ON_IMAGE = {"color": "white", "path_effects": [withStroke(linewidth=2.5, foreground="black")]}
+
+
+def styles(names: Iterable[str]) -> dict[str, dict]:
+    """Line of each name: its role's, or the next unused Okabe-Ito colour with another line."""
+    names = dict.fromkeys(names)
+    used = {ROLES[name]["color"] for name in names if name in ROLES}
+    looks = zip(cycle(c for c in OKABE_ITO if c not in used), cycle(OTHER_LINES), strict=True)
+    new = ({"color": colour, "ls": line, "lw": 1.6} for colour, line in looks)
+    return {name: ROLES.get(name) or next(new) for name in names}
+
+
+def save(figure: Figure, path: str | Path, alt: str) -> None:
+    """Write `figure` as PNG, 1600 px wide, with the text `alt` as its "Description".
+
+    Large files get fewer colours and pixels. Raises ValueError for an empty `alt` or a path that
+    does not end in .png, DualsegError where the file cannot be written.
+    """
+    if not alt.strip() or Path(path).suffix != ".png":
+        raise ValueError("A picture needs a .png path and an alternative text that describes it.")
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Description", alt)
+    for pixels, few_colours in ((1600, False), (1400, False), (1400, True), (1000, True)):
+        drawn, packed = io.BytesIO(), io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=pixels / figure.get_figwidth())
+        picture = Image.open(drawn).convert("RGB")
+        picture = picture.quantize(256, dither=Image.Dither.NONE) if few_colours else picture
+        picture.save(packed, "png", optimize=True, pnginfo=info)
+        if packed.tell() < MAX_BYTES:
+            break
+    write_atomically(Path(path), lambda file: file.write(packed.getvalue()))

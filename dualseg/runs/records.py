@@ -1,0 +1,244 @@
+"""What a finished run leaves behind: one JSON file with every choice and every case's result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from .._util.files import read_json, require_fields, require_file_name, write_atomically, write_json
+from .._util.tables import as_markdown, columns
+from ..config.experiment import preset_settings
+from ..data.known import dataset_spec
+from ..errors import DualsegError
+from ..methods import METHODS
+from .folder import RunFolder
+
+PUBLISHED = Path("figures") / "records"
+_METRICS = ("dice", "jaccard", "hd95", "asd")
+MEASURES = {"Dice %": "dice", "Jaccard %": "jaccard", "95HD voxel": "hd95", "ASD voxel": "asd"}
+"""Columns of the tables, and the keys of a record that they show."""
+_COSTS = ("seconds", "peak_memory_mb")
+_RECORD = {
+    **{"name": str, "split": str, "config": dict, "cases": list, "empties": int},
+    **{"mean": dict, "standard_error": dict, "networks": dict},
+    "seconds": (int, float),
+}
+
+
+def build_record(
+    run: RunFolder, split: str, results: dict[str, list[dict]], evaluation: dict[str, Any]
+) -> dict[str, Any]:
+    """The record of a run on a split.
+
+    `results` holds for "mean" (the method's prediction), for each network and, where there are
+    several, for each class ("class NAME") the metrics of every case. NaN (a distance to an empty
+    mask) becomes null, because JSON has no NaN.
+    """
+    info = run.info()
+    require_fields(info, {"device": str, "versions": dict, "training": dict}, run.info_path)
+    require_fields(info["training"], dict.fromkeys(_COSTS, (int, float)), run.info_path)
+    classes = {n.removeprefix("class "): r for n, r in results.items() if n.startswith("class ")}
+    networks = {n: r for n, r in results.items() if n != "mean" and not n.startswith("class ")}
+    record = {
+        "name": run.folder.resolve().name,
+        "split": split,
+        "config": info["config"] | {"root": None},  # a path of one machine is of no use elsewhere
+        "device": info["device"],
+        "versions": info["versions"],
+        # One each, unless torchrun started more.
+        **({"processes": info["processes"]} if info.get("processes", 1) > 1 else {}),
+        # Of a run that came from elsewhere: how its convolution kernels were rounded on the way.
+        **({"kernels": info["kernels"]} if "kernels" in info else {}),
+        "data": info["data"],
+        "seconds": info["training"]["seconds"],
+        "peak_memory_mb": info["training"]["peak_memory_mb"],
+        "sessions": info.get("sessions", []),
+        "curves": curves(run.log()),
+        "evaluation": evaluation,
+        **_statistics(results["mean"]),
+        "networks": {name: _statistics(cases) for name, cases in networks.items()},
+        "classes": {name: {**_statistics(c), "cases": c} for name, c in classes.items()},
+        "cases": results["mean"],
+    }
+    return _without_nan(record)
+
+
+def curves(log: Sequence[dict[str, Any]], points: int = 50) -> list[dict[str, float | None]]:
+    """A training log thinned to at most so many points: means over equal stretches of steps.
+
+    "step" is the last of its stretch; a value that was never there in a stretch is None. "seconds"
+    are left out: all of them are in the record.
+    """
+    edges = [round(i * len(log) / points) for i in range(points + 1)]
+    stretches = [log[a:b] for a, b in pairwise(edges) if b > a]
+    return [
+        {name: _mean(line[name] for line in stretch) for name in stretch[0] if name != "seconds"}
+        | {"step": stretch[-1]["step"]}
+        for stretch in stretches
+    ]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return float(f"{fmean(there):.5g}") if there else None
+
+
+def _statistics(cases: list[dict]) -> dict[str, Any]:
+    """The summary without its number of cases, since a record's "cases" are the cases."""
+    from ..evaluation.metrics import (
+        summarize,  # here, because SciPy takes seconds, and tables need none
+    )
+
+    return {name: value for name, value in summarize(cases).items() if name != "cases"}
+
+
+def load_records(folder: str | Path = PUBLISHED) -> list[dict[str, Any]]:
+    """All records of runs in a folder, by name; raises DualsegError for a file that is none.
+
+    Those of benchmarks (benchmark_*.json) are of another kind, and left out.
+    """
+    paths = (path for path in Path(folder).glob("*.json") if not path.match("benchmark_*"))
+    return [_read_record(path) for path in sorted(paths)]
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    record = read_json(path)
+    require_fields(record, _RECORD, path)
+    require_file_name(record["name"], path)
+    require_fields(record["config"], dict.fromkeys(("dataset", "profile", "method"), str), path)
+    for part in (record, *record["networks"].values()):
+        require_fields(part, {"mean": dict, "standard_error": dict}, path)
+        for name in ("mean", "standard_error"):
+            require_fields(part[name], dict.fromkeys(_METRICS, (int, float, type(None))), path)
+    return record
+
+
+def publish(
+    folder: str | Path,
+    to: str | Path = PUBLISHED,
+    split: str = "test",
+    pictures: str | Path | None = None,
+) -> Path:
+    """Copy a run's record to `to`/NAME.json, on validation cases NAME_val.json; returns the path.
+
+    With `pictures`, the split's pictures are copied to that folder as NAME_cases.png and so on.
+    Raises DualsegError if the run has no record on the split, or another run's record stands there
+    already.
+    """
+    run = RunFolder.open(folder)
+    source = run.record_path(split)
+    if not source.is_file():
+        raise DualsegError(
+            f"{run.folder}: expected a {source.name}, found none; measure the run first with "
+            f"`dualseg evaluate {run.folder} --split {split}`."
+        )
+    record = _read_record(source)
+    stem = record["name"] if split == "test" else f"{record['name']}_{split}"
+    path = Path(to) / f"{stem}.json"
+    if path.is_file() and read_json(path)["config"] != record["config"]:
+        raise DualsegError(
+            f"{path}: holds the record of a run with another configuration; rename the run's "
+            "folder."
+        )
+    write_json(path, record)
+    for picture in run.pictures(split) if pictures else ():
+        target = Path(pictures) / f"{record['name']}_{picture.name}"  # says the split itself
+        write_atomically(target, lambda file, source=picture: file.write(source.read_bytes()))
+    return path
+
+
+def table(records: Iterable[dict[str, Any]], markdown: bool = False) -> str:
+    """What was run and how well it did (mean +- standard error over cases), a line a record."""
+    rows = [_row(record) for record in records]
+    header = list(rows[0]) if rows else ["no records"]
+    lines = [header] + [list(row.values()) for row in rows]
+    return as_markdown(lines) if markdown else columns(lines)
+
+
+def _row(record: dict[str, Any]) -> dict[str, str]:
+    config, alone = record["config"], record["networks"].values()
+    return {
+        "run": record["name"] + ("" if record["split"] == "test" else f" ({record['split']})"),
+        "data": config["dataset"],
+        "labels": str(config["labeled"]),
+        "profile": config["profile"] + changes_mark(config),
+        "method": config["method"],
+        "losses": losses_of(config),
+        "seed": str(config["seed"]),
+        **{name: mean_of_cases(record, key) for name, key in MEASURES.items()},
+        "empty": f"{record['empties']}/{len(record['cases'])}",
+        "Dice A, B alone": ", ".join(shown(part["mean"]["dice"]) for part in alone),
+        "minutes": f"{record['seconds'] / 60:.1f}",
+    }
+
+
+def changes_mark(config: dict[str, Any]) -> str:
+    """A star where a size differs from what data set and profile stand for."""
+    usual = asdict(dataset_spec(config["dataset"]).profiles[config["profile"]])
+    same = (_plain(config.get(n, v)) == _plain(v) for n, v in usual.items())  # older ones lack some
+    return "" if all(same) else "*"
+
+
+def losses_of(config: dict[str, Any]) -> str:
+    """A configuration's preset, and every setting of its method that differs from the preset.
+
+    Empty for a method without settings; of a method that is not in METHODS, the preset alone.
+    """
+    preset, kind = config.get("preset", ""), METHODS.get(config["method"])
+    if kind is None:
+        return preset
+    several = len(kind.presets) > 1
+    if several and not preset:  # of the first versions
+        return ""
+    start = preset if several else next(iter(kind.presets))
+    usual: dict[str, Any] = {}
+    if fields(kind.settings_type):
+        usual = asdict(preset_settings(config["method"], start, config["dataset"]))
+    changed = [f"{name} {config[name]}" for name, v in usual.items() if config.get(name, v) != v]
+    return ", ".join([start, *changed] if several else changed)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def shown(value: float | None, digits: int = 1) -> str:
+    """A number of a record as text; "none" where there is nothing to measure."""
+    return "none" if value is None else f"{value:.{digits}f}"
+
+
+def mean_of_cases(record: dict[str, Any], key: str) -> str:
+    """Mean ± standard error over the test cases of a run."""
+    return _plus_minus(record["mean"][key], record["standard_error"][key])
+
+
+def mean_of_runs(records: Sequence[dict[str, Any]], key: str) -> str:
+    """Mean ± sample standard deviation over runs, of their means over test cases.
+
+    A distance that some runs do not have (all their predictions are empty) is over the others, and
+    says over how many.
+    """
+    values = [record["mean"][key] for record in records]
+    there = [value for value in values if value is not None]
+    few = f" (n = {len(there)})" if 0 < len(there) < len(values) else ""
+    spread = stdev(there) if len(there) > 1 else None
+    return _plus_minus(fmean(there) if there else None, spread) + few
+
+
+def _plus_minus(mean: float | None, spread: float | None) -> str:
+    return shown(mean, 2) + ("" if spread is None else f" ± {shown(spread, 2)}")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
