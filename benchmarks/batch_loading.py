@@ -15,8 +15,8 @@ from typing import Any
 import h5py
 import numpy as np
 import tyro
-from dualseg.config.experiment.experiment import Experiment
 
+from dualseg.config.experiment import Experiment
 from dualseg.data import phantom
 from dualseg.data.batches import BatchSampler
 from dualseg.data.dataset import open_dataset

@@ -1,8 +1,8 @@
 """What makes a training fast on a GPU? Each lever by itself, in one run.
 
 `python -m benchmarks.gpu_levers` trains with the preset "paper" and the sizes of LA for some steps,
-by `dualseg.training.loop.fit` itself, with its loop, log and prefetching: in float32, with the reduced
-float32 that torch allows a GPU's convolutions (TF32), in bfloat16; with volumes contiguous and with
+by `dualseg.fit` itself, with its loop, log and prefetching: in float32, with the reduced float32
+that torch allows a GPU's convolutions (TF32), in bfloat16; with volumes contiguous and with
 channels last; with cuDNN's choice of convolutions and with those that it finds fastest by trying
 (`cudnn.benchmark`); and compiled. Steps a second, peak memory, and the ratio to the first row. Runs
 on a CPU, too, as a rehearsal, where only precision, layout and compiling mean anything.
@@ -17,11 +17,11 @@ from unittest.mock import patch
 
 import torch
 import tyro
-from dualseg.config.experiment.experiment import Experiment
 
 from dualseg._util.environment import describe_device, peak_memory_mb, pick_device, versions
 from dualseg._util.files import write_json
 from dualseg._util.tables import columns
+from dualseg.config.experiment import Experiment
 from dualseg.data.known import dataset_spec
 from dualseg.methods.base import TwoNetworks
 from dualseg.training import loop as train

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 import tyro
-from dualseg.config.experiment.experiment import Experiment
-from dualseg.config.experiment.training import Progress
 
 from dualseg._util.environment import describe_device, peak_memory_mb, pick_device, versions
 from dualseg._util.files import write_json
+from dualseg.config.experiment import Experiment
+from dualseg.config.training import Progress
 from dualseg.data.batches import Batch
 from dualseg.data.known import dataset_spec
 from dualseg.methods import build_method

@@ -2,8 +2,8 @@
 
 `python -m benchmarks.metrics --root LA` measures the label of each of the first test cases, eroded
 and moved by a few voxels, against itself: with medpy on the whole volume, one call a metric, as the
-field's programs do, and with `dualseg.evaluation.metrics.compare_masks`, which gives ASSD as well. Without
---root: phantoms.
+field's programs do, and with `dualseg.compare_masks`, which gives ASSD as well. Without --root:
+phantoms.
 """
 
 from __future__ import annotations

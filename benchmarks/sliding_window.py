@@ -1,8 +1,9 @@
 """How long does a prediction take, window by window as in the field, and as `evaluate` does it?
 
 `python -m benchmarks.sliding_window` predicts a phantom volume with both networks: plainly (one
-window at a time, contiguous memory, sums on the host) and with `dualseg.evaluation.sliding_window`, from the same
-weights. The labels must be the same, voxel by voxel but for ties within rounding.
+window at a time, contiguous memory, sums on the host) and with
+`dualseg.evaluation.sliding_window`, from the same weights. The labels must be the same, voxel by
+voxel but for ties within rounding.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from dualseg.config.experiment.experiment import Experiment
 
 from dualseg._util.environment import pick_device
+from dualseg.config.experiment import Experiment
 from dualseg.data.cache import shrink_image
 from dualseg.data.known import dataset_spec
 from dualseg.data.phantom import make_case

@@ -31,12 +31,12 @@ from typing import Any
 
 import numpy as np
 import tyro
-from dualseg.config.experiment.experiment import Experiment
 from safetensors.numpy import load_file
 
 from dualseg._util.environment import describe_device, pick_device, versions
 from dualseg._util.files import read_json, write_json
 from dualseg._util.memory import process_peak_mb
+from dualseg.config.experiment import Experiment
 from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluation.evaluate import evaluate

@@ -16,18 +16,18 @@ from typing import Any
 
 import torch
 import tyro
-from dualseg.config.experiment.experiment import Experiment
-from dualseg.config.experiment.training import Progress
-from dualseg.paper.tables.complexity import count_macs
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from dualseg._util.environment import pick_device
 from dualseg._util.memory import freed_memory_kept
+from dualseg.config.experiment import Experiment
+from dualseg.config.training import Progress
 from dualseg.data.batches import Batch
 from dualseg.data.known import dataset_spec
 from dualseg.methods import Method, build_method
 from dualseg.networks import ResNet34, VNet
+from dualseg.paper.complexity import count_macs
 
 from . import plain
 from .ratio import compare_apart, timed

@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from dualseg.config.experiment.experiment import Experiment
+
+from dualseg.config.experiment import Experiment
 
 # Two processes test side by side (pyproject.toml): with a thread each, they and what they start
 # share two cores.

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo  # which the first optimiser would load in each process
-from dualseg.config.experiment.experiment import Experiment
 
 from dualseg._util import files
+from dualseg.config.experiment import Experiment
 from dualseg.runs.run import Run
 from dualseg.training import loop as training
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dualseg.config.experiment.experiment import Experiment
 from scipy import stats
 from torch import nn
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import gpu_levers, plain, ratio, soak_report, training_step
+from dualseg.config.experiment import Experiment
 from dualseg.data.known import dataset_spec
 from dualseg.evaluation.metrics import compare_masks
 from dualseg.evaluation.sliding_window import sliding_window

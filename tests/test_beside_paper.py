@@ -3,11 +3,11 @@
 import copy
 
 import pytest
-from dualseg.cli.main.main import main
-from dualseg.config.experiment.experiment import Experiment
-from dualseg.paper.tables.comparison import beside_paper
 
+from dualseg.cli.main import main
+from dualseg.config.experiment import Experiment
 from dualseg.errors import DualsegError
+from dualseg.paper.comparison import beside_paper
 
 
 def record(dice: float, seed: int = 0, hd95: float | None = 5.0, split: str = "test", **changes):

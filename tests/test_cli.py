@@ -9,9 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 from conftest import TEST, TRAIN
-from dualseg.config.experiment.experiment import Experiment
 
 from dualseg.cli.main import main as cli
+from dualseg.config.experiment import Experiment
 from dualseg.data import dataset as datasets
 from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError

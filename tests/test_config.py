@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from dualseg.config.experiment.experiment import Experiment
-from dualseg.config.experiment.training import TrainConfig
 
+from dualseg.config.experiment import Experiment
+from dualseg.config.training import TrainConfig
 from dualseg.data.known import DATASETS
 from dualseg.data.spec import PROFILES
 from dualseg.errors import DualsegError

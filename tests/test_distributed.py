@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
-from dualseg.config.experiment.experiment import Experiment
-from dualseg.config.experiment.training import Progress
 
 from dualseg._util.lock import is_held
+from dualseg.config.experiment import Experiment
+from dualseg.config.training import Progress
 from dualseg.data.batches import Batch, BatchSampler
 from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError
@@ -265,7 +265,7 @@ def test_two_ranks_take_the_steps_of_one_process_and_end_together(shared, tmp_pa
 def started_by_torchrun(shared: Experiment, out: Path) -> subprocess.Popen:
     """Two ranks in a training without end that has taken three steps."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(RANKS), "-m", "dualseg.training.loop"]
+    command += ["--nproc-per-node", str(RANKS), "-m", "dualseg", "train"]
     command += ["--dataset", "la", "--profile", "smoke", "--root", shared.root, "--out", str(out)]
     command += ["--labeled", "4", "--labeled-batch", "4", "--validation", "2", "--filters", "2"]
     command += ["--resolution", "half", "--patch", *3 * ["16"], "--stride", *3 * ["8"], "--flips"]

@@ -15,8 +15,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from dualseg.cli.main.main import main
 
+from dualseg.cli.main import main
 from dualseg.data import download
 from dualseg.data.dataset import open_dataset
 from dualseg.data.download import checksums, fetch

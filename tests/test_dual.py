@@ -6,9 +6,6 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from dualseg.config.experiment.experiment import Experiment, preset_settings
-from dualseg.config.experiment.training import Progress
-from dualseg.paper.tables.gradients import gradient_table, released_gradient_table, released_values
 from equations import (
     KINDS,
     contrast,
@@ -21,6 +18,8 @@ from equations import (
     voxel_cross_entropy,
 )
 
+from dualseg.config.experiment import Experiment, preset_settings
+from dualseg.config.training import Progress
 from dualseg.data.batches import Batch
 from dualseg.data.known import dataset_spec
 from dualseg.losses import contrast_weight
@@ -28,6 +27,7 @@ from dualseg.methods import build_method
 from dualseg.methods.dual import dual_terms, dual_weights
 from dualseg.methods.dual_settings import DUAL_PRESETS, DualSettings
 from dualseg.networks import NetworkOutput
+from dualseg.paper.gradients import gradient_table, released_gradient_table, released_values
 
 PAPER = DualSettings()
 

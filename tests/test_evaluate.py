@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 import torch
 from conftest import TEST, TRAIN, ball_case, make_la, small_experiment, write_la_case
-from dualseg.config.experiment.experiment import Experiment
 from PIL import Image
 
 from dualseg._util.files import write_json
+from dualseg.config.experiment import Experiment
 from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluation import predictions
 from dualseg.evaluation.evaluate import evaluate
+from dualseg.evaluation.record import curves
 from dualseg.evaluation.saved_masks import load_masks
 from dualseg.runs.checkpoints import write_checkpoint
-from dualseg.runs.records import curves, load_records, publish, table
+from dualseg.runs.records import load_records, publish, table
 from dualseg.runs.run import Run
 from dualseg.training.loop import fit
 

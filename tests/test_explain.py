@@ -3,13 +3,13 @@
 import dataclasses
 
 import pytest
-from dualseg.config.experiment.experiment import preset_settings
-from dualseg.config.experiment.training import Progress
-from dualseg.paper.tables.explain import explain, explain_gradients, family
-from dualseg.paper.tables.tables import TABLES, differences, paper_remarks, paper_table
 
+from dualseg.config.experiment import preset_settings
+from dualseg.config.training import Progress
 from dualseg.methods.dual import Dual, dual_weights
 from dualseg.methods.dual_settings import DUAL_PRESETS, DualSettings
+from dualseg.paper.explain import explain, explain_gradients, family
+from dualseg.paper.tables import TABLES, differences, paper_remarks, paper_table
 
 
 @pytest.mark.parametrize("preset", DUAL_PRESETS)

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from conftest import TEST, TRAIN, ball_case, write_la_case
 from crashes import Bomb, stop_after_two_steps, stopping_at, train_until
-from dualseg.cli.main.main import main
 from matplotlib.figure import Figure
 from rawdata import save_as, volumes
 
@@ -26,6 +25,7 @@ import dualseg.evaluation.predictions as predictions
 from dualseg import plotting
 from dualseg._util.files import read_json, write_json
 from dualseg._util.lock import HOLDER, LOCK, held, is_held
+from dualseg.cli.main import main
 from dualseg.data.dataset import open_dataset
 from dualseg.data.known import prepare
 from dualseg.errors import DualsegError

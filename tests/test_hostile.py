@@ -17,14 +17,14 @@ import pytest
 import torch
 from conftest import TRAIN, make_la
 from crashes import Bomb, stop_after_two_steps
-from dualseg.cli.main.main import main
-from dualseg.config.experiment.experiment import Experiment
 from rawdata import save_as, volumes
 from safetensors.torch import save
 
 import dualseg._util.memory
 from dualseg._util.files import read_json, write_json
 from dualseg._util.lock import HOLDER, LOCK
+from dualseg.cli.main import main
+from dualseg.config.experiment import Experiment
 from dualseg.data.case import read_h5
 from dualseg.data.dataset import open_dataset
 from dualseg.data.known import prepare

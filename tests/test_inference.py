@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from dualseg.config.experiment.experiment import Experiment
-from dualseg.config.experiment.training import TrainConfig
 
+from dualseg.config.experiment import Experiment
+from dualseg.config.training import TrainConfig
 from dualseg.data.cache import shrink_image
 from dualseg.data.known import dataset_spec
 from dualseg.errors import DualsegError

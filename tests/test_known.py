@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dualseg.cli.main.main import main
-from dualseg.config.experiment.experiment import preset_settings
 from toy_dataset import TOY, make_toy
 
 import dualseg
+from dualseg.cli.main import main
+from dualseg.config.experiment import preset_settings
 from dualseg.data.dataset import open_dataset
 from dualseg.data.known import DATASETS, prepare
 from dualseg.data.preparation.inspect import check

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from dualseg.config.experiment.training import Progress
 from equations import (
     GAMMA,
     KINDS,
@@ -20,6 +19,7 @@ from equations import (
 )
 
 from dualseg import losses
+from dualseg.config.training import Progress
 from dualseg.errors import DualsegError
 
 

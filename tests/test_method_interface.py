@@ -8,12 +8,12 @@ import sys
 import pytest
 import torch
 import torch.multiprocessing
-from dualseg.cli.main.main import main
-from dualseg.config.experiment.experiment import Experiment
-from dualseg.config.experiment.training import Progress
 from test_distributed import free_ports
 from toy_method import Toy, ToySettings
 
+from dualseg.cli.main import main
+from dualseg.config.experiment import Experiment
+from dualseg.config.training import Progress
 from dualseg.data.batches import BatchSampler
 from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError

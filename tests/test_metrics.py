@@ -1,4 +1,4 @@
-"""`dualseg.evaluation.metrics` against numbers worked out by hand, brute force, and medpy on whole volumes."""
+"""The metrics against numbers worked out by hand, brute force, and medpy on whole volumes."""
 
 from __future__ import annotations
 

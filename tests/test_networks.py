@@ -4,10 +4,10 @@ import re
 
 import pytest
 import torch
-from dualseg.paper.tables.complexity import complexity_table, count_macs
 from torch.utils.flop_counter import FlopCounterMode
 
 from dualseg.networks import ResNet34, VNet, count_parameters
+from dualseg.paper.complexity import complexity_table, count_macs
 
 LA_PATCH, CUBE = (112, 112, 80), (96, 96, 96)
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import TEST, TRAIN, ball_case, write_la_case
-from dualseg.config.experiment.experiment import Experiment
 from nibabel.orientations import (
     aff2axcodes,
     apply_orientation,
@@ -17,6 +16,7 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
+from dualseg.config.experiment import Experiment
 from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluation.predict_scan import export_case, predict_nifti

@@ -37,8 +37,8 @@ def is_quick(path: Path) -> bool:
     notebook = read_notebook(path)
     cells = code_cells(notebook)
     tagged = any("nbval-check-output" in tags(cell) for cell in cells)
-    # In a new clone the networks that `halfway` looks at are trained first, for a minute or more.
-    trains = any("halfway(" in cell.source for cell in cells)
+    # In a new clone the networks that `half_trained` looks at are trained first, for a minute.
+    trains = any("half_trained(" in cell.source for cell in cells)
     stamp = notebook.metadata.get("dualseg", {"cpu_seconds": float("inf")})
     return tagged and not trains and stamp["cpu_seconds"] <= QUICK_SECONDS
 

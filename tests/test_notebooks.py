@@ -8,10 +8,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from dualseg.cli.main.main import main
 from nbformat.v4 import new_output
 from notebook_builder import PARAMETERS, code, small_notebook, write
 
+from dualseg.cli.main import main
 from dualseg.course import settings as lessons
 from dualseg.course.authoring import check as notebook_check
 from dualseg.course.authoring.check import check_notebook

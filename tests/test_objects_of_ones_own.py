@@ -6,8 +6,8 @@ import h5py
 import pytest
 import torch
 from conftest import TRAIN, ball_case, make_la, write_la_case
-from dualseg.config.experiment.experiment import Experiment
 
+from dualseg.config.experiment import Experiment
 from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluation.evaluate import evaluate

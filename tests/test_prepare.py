@@ -9,10 +9,10 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pytest
-from dualseg.cli.main.main import main
-from dualseg.config.experiment.experiment import Experiment, preset_settings
 from rawdata import CODES, LANDMARK, SHAPE, SPACING, save_as, volumes
 
+from dualseg.cli.main import main
+from dualseg.config.experiment import Experiment, preset_settings
 from dualseg.data.dataset import open_dataset
 from dualseg.data.known import prepare as prepare_raw
 from dualseg.data.preparation import pipeline as prepare

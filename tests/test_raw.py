@@ -8,10 +8,10 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pytest
-from dualseg.cli.main.main import main
-from dualseg.config.experiment.experiment import Experiment
 from rawdata import CODES, LANDMARK, SHAPE, SPACING, save_as, save_dicom, save_nrrd, volumes
 
+from dualseg.cli.main import main
+from dualseg.config.experiment import Experiment
 from dualseg.data.dataset import open_dataset
 from dualseg.data.known import DATASETS, prepare, protocols, published_lists
 from dualseg.data.preparation.inspect import check

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from dualseg.cli.main.main import main
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from dualseg.cli.main import main
 from dualseg.course.authoring.reading_copy import write_reading_copy
 from dualseg.errors import DualsegError
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from dualseg.config.experiment.training import TrainConfig
 
+from dualseg.config.training import TrainConfig
 from dualseg.data.batches import BatchSampler, IntensityScale, random_crop, random_turn_and_flip
 from dualseg.data.dataset import open_dataset
 from dualseg.data.prefetch import prefetched

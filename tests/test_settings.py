@@ -11,13 +11,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import numpy as np
 import pytest
 import torch
-from dualseg.config.experiment.experiment import Experiment
-from dualseg.config.experiment.training import TrainConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_method import Toy
 
 from dualseg._util.settings import Range, Settings
+from dualseg.config.experiment import Experiment
+from dualseg.config.training import TrainConfig
 from dualseg.data.known import DATASETS
 from dualseg.data.spec import PROFILES
 from dualseg.errors import DualsegError

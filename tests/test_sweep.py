@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import TRAIN
-from dualseg.config.experiment.experiment import Experiment
 from fake_slurm import install
 
 from dualseg._util.lock import InUse, held
 from dualseg._util.signals import Interrupted, stop_noted
 from dualseg.cli.main import main as cli
+from dualseg.config.experiment import Experiment
 from dualseg.errors import DualsegError
 from dualseg.many_runs import jobs
 from dualseg.many_runs import sweep as sweeping

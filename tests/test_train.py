@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import TRAIN, ball_case, write_la_case
-from dualseg.cli.main.main import main
-from dualseg.config.experiment.training import Progress, TrainConfig
 from safetensors.torch import save
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dualseg._util.files
 from dualseg._util.files import write_json
 from dualseg._util.signals import Interrupted, exit_status
+from dualseg.cli.main import main
+from dualseg.config.training import Progress, TrainConfig
 from dualseg.data.known import dataset_spec
 from dualseg.errors import DualsegError
 from dualseg.evaluation.evaluate import evaluate

@@ -9,17 +9,17 @@ import time
 from pathlib import Path
 
 import pytest
-from dualseg.cli.main.main import main
 from rich.console import Console
 
 from dualseg._util.lock import held
+from dualseg.cli.main import main
 from dualseg.errors import DualsegError
+from dualseg.evaluation.record import curves
 from dualseg.many_runs import watch as watching
 from dualseg.many_runs.tensorboard import Mirror
 from dualseg.many_runs.watch import duration, table, watch
 from dualseg.runs import status as run_status
 from dualseg.runs.folder import LogReader, RunFolder
-from dualseg.runs.records import curves
 from dualseg.runs.status import WatchedFolder, WatchedRun, find_runs, recent_rate
 
 NOW = time.mktime((2024, 5, 6, 12, 0, 0, 0, 0, -1))  # a Monday, noon
@@ -361,7 +361,8 @@ def test_records_leave_the_seconds_out():
 
 def test_watching_imports_no_torch(runs):
     code = (
-        "import sys; from dualseg.cli.main import main; code = main(['watch', sys.argv[1], '--once']); "
+        "import sys; from dualseg.cli.main import main; "
+        "code = main(['watch', sys.argv[1], '--once']); "
         "heavy = {'torch', 'matplotlib', 'scipy'}; "
         "print(heavy & set(sys.modules), file=sys.stderr); sys.exit(code)"
     )

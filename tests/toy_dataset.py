@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from dualseg.config.experiment.training import TrainConfig
 
 from dualseg._util.files import require_file_name
+from dualseg.config.training import TrainConfig
 from dualseg.data.case_sources import CaseFiles
 from dualseg.data.spec import DatasetSpec
 from dualseg.errors import DualsegError

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from dualseg.config.experiment.training import Progress, TrainConfig
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from dualseg._util.settings import Range, Settings
+from dualseg.config.training import Progress, TrainConfig
 from dualseg.data.batches import Batch
 from dualseg.data.spec import DatasetSpec
 from dualseg.losses import supervised_loss

@@ -1,1 +1,5 @@
 """What a run is: its sizes and schedule, and the whole experiment."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

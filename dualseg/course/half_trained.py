@@ -23,7 +23,7 @@ BEYOND = 10_000  # a step that no training here reaches: its crops were not trai
 
 
 @dataclass(frozen=True)
-class Halfway:
+class HalfTrained:
     """A batch, and what both networks answer to it in evaluation mode (without gradient)."""
 
     batch: Batch
@@ -45,7 +45,7 @@ class Halfway:
         return slice(0, self.batch.labeled)
 
 
-def halfway(settings: NotebookSettings, draw: int = 0) -> Halfway:
+def half_trained(settings: NotebookSettings, draw: int = 0) -> HalfTrained:
     """Train both networks for 100 steps (`lesson`) on the labeled cases; show them a batch.
 
     Under a minute on two idle cores; a second call, in any notebook, finds the trained networks in
@@ -58,7 +58,7 @@ def halfway(settings: NotebookSettings, draw: int = 0) -> Halfway:
     data = settings.dataset
     # By the values of the cases: every prepared folder has the same data set's name.
     fingerprint = data.cache(data.train)[:8]
-    name = f"halfway_{data.spec.name}_{fingerprint}_{settings.profile}_seed{settings.seed}"
+    name = f"half_trained_{data.spec.name}_{fingerprint}_{settings.profile}_seed{settings.seed}"
     folder = project_folder() / "runs" / "lessons" / name
     # Another notebook may just be training them.
     run = when_free(lambda: fit(experiment, folder, resume=True), every=1)
@@ -68,4 +68,4 @@ def halfway(settings: NotebookSettings, draw: int = 0) -> Halfway:
     batch = sampler.batch(BEYOND + draw)
     with torch.no_grad():
         a, b = method(batch.image)
-    return Halfway(batch, a, b, method, run)
+    return HalfTrained(batch, a, b, method, run)

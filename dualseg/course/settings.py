@@ -116,7 +116,7 @@ def project_folder() -> Path:
 
     Raises DualsegError where the package was installed without it.
     """
-    folder = Path(__file__).parent.parent
+    folder = Path(__file__).parents[2]
     if not (folder / "figures" / "records").is_dir():
         raise DualsegError(
             f"{folder}: expected the project's folder with figures/records, found none; notebooks "

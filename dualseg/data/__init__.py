@@ -1,1 +1,5 @@
-"""Data sets: what is known of them, their cases, their lists, their batches."""
+"""Data sets, cases and batches: everything between files and the networks' input."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -30,7 +30,7 @@ pooch.get_logger().setLevel("WARNING")  # one progress bar says it all
 
 def checksums(name: str) -> dict[str, str]:
     """SHA-256 of each case's public file, by case id."""
-    path = resources.files("dualseg") / "resources" / "checksums" / f"{name}.json"
+    path = resources.files("dualseg.data") / "resources" / "checksums" / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -139,7 +139,7 @@ def _read_list(path: Path, cases: Collection[str]) -> list[str]:
 
 
 def _resource(name: str, part: str) -> tuple[str, ...]:
-    path = resources.files("dualseg") / "resources" / "splits"
+    path = resources.files("dualseg.data") / "resources" / "splits"
     for folder in name.split("/"):
         path = path / folder
     path = path / f"{part}.list"

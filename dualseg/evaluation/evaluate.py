@@ -25,10 +25,11 @@ from ..plotting.slices import CasePicture, plot_cases
 from ..plotting.style import save
 from ..plotting.surfaces import plot_surfaces
 from ..runs.folder import NO_TERMS
-from ..runs.records import build_record, losses_of, shown
+from ..runs.records import losses_of, shown
 from ..runs.run import Run
 from .metrics import compare_masks
 from .predictions import SPLITS, predict_cases, predicted_mask
+from .record import build_record
 from .saved_masks import SavedMasks
 
 KEPT = 2**29  # bytes of volumes that stay in memory, so that pictures need not read them again

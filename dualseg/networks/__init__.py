@@ -1,7 +1,5 @@
-"""The networks, built from shared blocks."""
+"""The two networks, built from shared blocks."""
 
-from ._blocks import NetworkOutput, conv_block, count_parameters
-from .resnet34 import ResNet34
-from .vnet import VNet
+import lazy_loader
 
-__all__ = ["NetworkOutput", "ResNet34", "VNet", "conv_block", "count_parameters"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -24,7 +24,7 @@ TABLES = {
 """Name of each table and what it is. Dice and Jaccard in percent, hd95 and asd in voxels; *_err is
 the +- as printed (not explained there)."""
 
-_FOLDER = files("dualseg") / "resources" / "paper"
+_FOLDER = files("dualseg.paper") / "resources"
 
 
 @dataclass(frozen=True)

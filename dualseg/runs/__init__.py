@@ -1,1 +1,5 @@
 """What a training leaves behind: its folder, checkpoints, records and status."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

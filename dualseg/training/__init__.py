@@ -1,1 +1,5 @@
-"""Training: from an experiment to a finished run."""
+"""The training loop, which knows no method by name."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -382,10 +381,3 @@ def _require_terms(weights: dict[str, float], terms: dict[str, Tensor]) -> None:
             f"weights: expected names of terms of the loss ({', '.join(terms)}), found "
             f"{', '.join(missing)}; the method's `loss` and `weights` do not fit together."
         )
-
-
-if __name__ == "__main__":
-    from ..cli.main import main  # here, because the command line imports this module
-
-    with joined():
-        sys.exit(main(["train", *sys.argv[1:]]))

@@ -150,7 +150,7 @@ def _outputs(notebook: NotebookNode, name: str) -> Iterator[str]:
         if lines > MAX_OUTPUT_LINES:
             yield f"{place}: expected at most {MAX_OUTPUT_LINES} lines of output, found {lines}"
         if _images(cell) != sum(len(CAPTION.findall(text_of(o))) for o in cell.outputs):
-            yield f"{place}: expected every picture to come from dualseg.course.display, with a caption"
+            yield f"{place}: expected every picture to come from `show`, with a caption"
     if figures != [(int(name[:2]), k) for k in range(1, len(figures) + 1)]:
         yield f"expected figures {name[:2]}-1, {name[:2]}-2 and so on, found {figures}"
 

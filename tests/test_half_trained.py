@@ -4,16 +4,16 @@ import torch
 from conftest import TEST, TRAIN, ball_case, make_la, write_la_case
 
 from dualseg.course import half_trained as module
-from dualseg.course.half_trained import halfway
+from dualseg.course.half_trained import half_trained
 from dualseg.course.settings import notebook_settings
 
 
 def test_trained_once_and_the_same_again(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "project_folder", lambda: tmp_path)
     settings = notebook_settings(profile="smoke", dataset="phantom", data_dir="", seed=3)
-    first = halfway(settings)
+    first = half_trained(settings)
     trained = first.run.weights_path.stat().st_mtime_ns
-    again = halfway(settings)
+    again = half_trained(settings)
     assert again.run.weights_path.stat().st_mtime_ns == trained
     assert torch.equal(first.a.logits, again.a.logits)
     assert torch.equal(first.b.features, again.b.features)
@@ -25,8 +25,8 @@ def test_trained_once_and_the_same_again(tmp_path, monkeypatch):
     assert set(ids[first.labeled]) <= labeled
     assert not set(ids[first.unlabeled]) & labeled
     assert len(first.a.logits[first.unlabeled]) == 2
-    assert halfway(settings, draw=1).batch.ids != ids or not torch.equal(
-        halfway(settings, draw=1).batch.image, first.batch.image
+    assert half_trained(settings, draw=1).batch.ids != ids or not torch.equal(
+        half_trained(settings, draw=1).batch.image, first.batch.image
     )
 
 
@@ -39,7 +39,7 @@ def test_two_folders_of_a_data_set_never_share_networks(tmp_path, monkeypatch):
             image, label = ball_case(i, (40 + i, 36, 22))
             write_la_case(root, case_id, sign * image, label)
         settings = notebook_settings(profile="smoke", dataset="la", data_dir=str(root), seed=3)
-        found.append(halfway(settings, draw=1))
+        found.append(half_trained(settings, draw=1))
     assert found[0].run.folder != found[1].run.folder
     assert found[1].run.experiment().root == str(tmp_path / "b")
     first, second = (each.method.state_dict() for each in found)

@@ -1,0 +1,3 @@
+from .loop import (
+    fit as fit,
+)
