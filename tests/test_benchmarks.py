@@ -13,8 +13,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from benchmarks import __main__ as benchmarks
-from benchmarks import gpu_levers, plain, ratio, soak_report, training_step
+from benchmarks import __main__ as benchmarks, gpu_levers, plain, ratio, soak_report, training_step
 from dualseg.config.experiment import Experiment
 from dualseg.data.known import dataset_spec
 from dualseg.evaluation.metrics import compare_masks

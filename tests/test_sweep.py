@@ -25,8 +25,7 @@ from dualseg._util.signals import Interrupted, stop_noted
 from dualseg.cli.main import main as cli
 from dualseg.config.experiment import Experiment
 from dualseg.errors import DualsegError
-from dualseg.many_runs import jobs
-from dualseg.many_runs import sweep as sweeping
+from dualseg.many_runs import jobs, sweep as sweeping
 from dualseg.many_runs.jobs import Place
 from dualseg.many_runs.sweep import over_seeds, plan
 from dualseg.runs.records import mean_of_runs

@@ -27,8 +27,7 @@ from dualseg.evaluation.evaluate import evaluate
 from dualseg.methods import METHODS, build_method
 from dualseg.runs.checkpoints import load_optimizers, read_checkpoint, write_checkpoint
 from dualseg.runs.run import Run
-from dualseg.training import loop as training
-from dualseg.training import start as run_start
+from dualseg.training import loop as training, start as run_start
 from dualseg.training.loop import fit
 
 

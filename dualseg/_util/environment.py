@@ -62,7 +62,7 @@ def peak_memory_mb(device: torch.device) -> float:
     return process_peak_mb()
 
 
-def report() -> tuple[list[tuple[str, str, str]], bool]:
+def check_environment() -> tuple[list[tuple[str, str, str]], bool]:
     """Rows of (what, verdict, detail), and whether everything needed is there and new enough."""
     rows = [_version_row("python", platform.python_version(), "3.11")]
     for requirement in metadata.requires("dualseg") or ():

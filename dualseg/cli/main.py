@@ -16,9 +16,7 @@ from .._util.tables import columns
 from ..config.experiment import Experiment
 from ..errors import DualsegError
 from ..many_runs.watch import watch
-from . import data as cli_data
-from . import notebooks as cli_notebooks
-from . import records as cli_records
+from . import data as cli_data, notebooks as cli_notebooks, records as cli_records
 from .sweep import sweep
 
 DESCRIPTION = (
@@ -33,9 +31,9 @@ def info() -> None:
 
     Example: dualseg info
     """
-    from .._util.environment import report
+    from .._util.environment import check_environment
 
-    rows, good = report()
+    rows, good = check_environment()
     print(columns(rows))
     if not good:
         raise DualsegError(

@@ -8,10 +8,12 @@ such a pair, with any data set.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from .._util.lock import when_free
+from ..config.experiment import Experiment
 from ..data.batches import Batch, BatchSampler
 from ..methods import Method
 from ..networks._blocks import NetworkOutput
@@ -45,6 +47,11 @@ class HalfTrained:
         return slice(0, self.batch.labeled)
 
 
+def train_once(experiment: Experiment, folder: Path) -> Run:
+    """The finished run of a folder, trained here, or waited for if another notebook trains it."""
+    return when_free(lambda: fit(experiment, folder, resume=True), every=1)
+
+
 def half_trained(settings: NotebookSettings, draw: int = 0) -> HalfTrained:
     """Train both networks for 100 steps (`lesson`) on the labeled cases; show them a batch.
 
@@ -59,9 +66,7 @@ def half_trained(settings: NotebookSettings, draw: int = 0) -> HalfTrained:
     # By the values of the cases: every prepared folder has the same data set's name.
     fingerprint = data.cache(data.train)[:8]
     name = f"half_trained_{data.spec.name}_{fingerprint}_{settings.profile}_seed{settings.seed}"
-    folder = project_folder() / "runs" / "lessons" / name
-    # Another notebook may just be training them.
-    run = when_free(lambda: fit(experiment, folder, resume=True), every=1)
+    run = train_once(experiment, project_folder() / "runs" / "lessons" / name)
     method = run.load_method(torch.device("cpu"))
     split = settings.dataset.split(experiment.labeled)
     sampler = BatchSampler(settings.dataset, split, experiment.train, settings.seed, unlabeled=True)

@@ -1,10 +1,6 @@
 from ._blocks import (
     NetworkOutput as NetworkOutput,
-)
-from ._blocks import (
     conv_block as conv_block,
-)
-from ._blocks import (
     count_parameters as count_parameters,
 )
 from .resnet34 import (

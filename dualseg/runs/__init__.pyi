@@ -1,7 +1,5 @@
 from .records import (
     load_records as load_records,
-)
-from .records import (
     losses_of as losses_of,
 )
 from .run import (
