@@ -15,8 +15,18 @@ from .checkers import (
     nb12 as nb12,
 )
 from .display import (
+    EDGES as EDGES,
+    LETTERS as LETTERS,
+    ON_IMAGE as ON_IMAGE,
+    ROLES as ROLES,
+    CasePicture as CasePicture,
     browse as browse,
+    display_slice as display_slice,
+    largest_slices as largest_slices,
+    plot_cases as plot_cases,
     show as show,
+    styles as styles,
+    to_display as to_display,
 )
 from .half_trained import (
     half_trained as half_trained,

@@ -23,7 +23,31 @@ from IPython.display import HTML, Image, display
 from matplotlib.figure import Figure, SubFigure
 from PIL import Image as Picture
 
-from ..plotting.style import WIDTH, save
+# Most of these are for the notebooks: what they draw with comes from one place.
+from ..plotting.slices import (
+    LETTERS,
+    CasePicture,
+    display_slice,
+    largest_slices,
+    plot_cases,
+    to_display,
+)
+from ..plotting.style import EDGES, ON_IMAGE, ROLES, WIDTH, save, styles
+
+__all__ = [
+    "EDGES",
+    "LETTERS",
+    "ON_IMAGE",
+    "ROLES",
+    "CasePicture",
+    "browse",
+    "display_slice",
+    "largest_slices",
+    "plot_cases",
+    "show",
+    "styles",
+    "to_display",
+]
 
 NAME = re.compile(r"(\d\d)-([1-9]\d?)-[a-z0-9]+(?:-[a-z0-9]+)*")
 PIXELS = 960  # width in the notebook, whose outputs all together are to stay under 1.5 MB

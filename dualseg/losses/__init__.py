@@ -10,6 +10,7 @@ from .entropy import (
     entropy_bits,
     entropy_filtered_loss,
     entropy_threshold,
+    keep_below,
 )
 from .supervised import soft_dice_loss, supervised_loss
 from .uncertainty import kl_divergence, uncertainty_loss
@@ -26,6 +27,7 @@ __all__ = [
     "entropy_bits",
     "entropy_filtered_loss",
     "entropy_threshold",
+    "keep_below",
     "kl_divergence",
     "prototype_contrast",
     "reliable_mask",
