@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .._util.settings import Settings
+from ..errors import DualsegError
 from ..networks import NetworkOutput, ResNet34, VNet
 from ..sampling import Batch
 from ..specs import DatasetSpec
@@ -134,6 +135,19 @@ class Method(nn.Module):
 
     def after_step(self, progress: Progress) -> None:
         """Called after each step of the optimizers (for a teacher's moving average, say)."""
+
+
+def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of the terms that have a weight.
+
+    Raises DualsegError for a weight without its term.
+    """
+    if missing := sorted(weights.keys() - terms.keys()):
+        raise DualsegError(
+            f"weights: expected names of terms of the loss ({', '.join(terms)}), found "
+            f"{', '.join(missing)}; the method's `loss` and `weights` do not fit together."
+        )
+    return sum(weight * terms[name] for name, weight in weights.items())
 
 
 def sgd(module: nn.Module, config: TrainConfig) -> torch.optim.SGD:
