@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -147,7 +149,7 @@ def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Ten
             f"weights: expected names of terms of the loss ({', '.join(terms)}), found "
             f"{', '.join(missing)}; the method's `loss` and `weights` do not fit together."
         )
-    return sum(weight * terms[name] for name, weight in weights.items())
+    return reduce(add, (weight * terms[name] for name, weight in weights.items()))
 
 
 def sgd(module: nn.Module, config: TrainConfig) -> torch.optim.SGD:
