@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from .._util.settings import Settings
 from ..data.spec import DatasetSpec
+from ..errors import DualsegError
 from ..networks import NetworkOutput, ResNet34, VNet
 from ..sampling import Batch
 from ..train_config import Progress, TrainConfig
@@ -134,6 +137,19 @@ class Method(nn.Module):
 
     def after_step(self, progress: Progress) -> None:
         """Called after each step of the optimizers (for a teacher's moving average, say)."""
+
+
+def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of the terms that have a weight.
+
+    Raises DualsegError for a weight without its term.
+    """
+    if missing := sorted(weights.keys() - terms.keys()):
+        raise DualsegError(
+            f"weights: expected names of terms of the loss ({', '.join(terms)}), found "
+            f"{', '.join(missing)}; the method's `loss` and `weights` do not fit together."
+        )
+    return reduce(add, (weight * terms[name] for name, weight in weights.items()))
 
 
 def sgd(module: nn.Module, config: TrainConfig) -> torch.optim.SGD:
