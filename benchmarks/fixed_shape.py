@@ -14,10 +14,10 @@ import numpy as np
 import torch
 import tyro
 
+from dualseg.data.grids import resize
 from dualseg.datasets import open_dataset
 from dualseg.files import write_json
 from dualseg.metrics import compare_masks, summarize
-from dualseg.nifti import resize
 
 GRID = (64, 64, 64)
 SHARES = np.arange(0.1, 0.9, 0.05)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 import tyro
 
-from dualseg.cache import shrink_image
 from dualseg.config import Experiment
+from dualseg.data.grids import shrink_image
 from dualseg.data.known import dataset_spec
 from dualseg.environment import pick_device
 from dualseg.inference import sliding_window

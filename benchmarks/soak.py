@@ -38,9 +38,10 @@ from dualseg.datasets import open_dataset
 from dualseg.environment import describe_device, pick_device, versions
 from dualseg.errors import DualsegError
 from dualseg.evaluate import evaluate
+from dualseg.evaluation.export_case import export_case
+from dualseg.evaluation.predict_scan import predict_scan
 from dualseg.files import read_json, write_json
 from dualseg.memory import process_peak_mb
-from dualseg.nifti import export_case, predict_nifti
 from dualseg.plotting import save
 from dualseg.runs import Run
 from dualseg.train import fit
@@ -165,7 +166,7 @@ def _worker(pipe: Connection, experiment: Experiment, work: Path) -> None:
             shutil.rmtree(run, ignore_errors=True)
             fit(experiment, run)
             evaluate(run)
-            predict_nifti(run, scan, mask)
+            predict_scan(run, scan, mask)
             pipe.send(
                 {
                     "results": _results(run, mask),

@@ -79,7 +79,7 @@ def case_record(
     return {
         "file": file,
         "shape": list(image.shape[-3:]),
-        "spacing": [round(float(s), 4) for s in spacing],
+        "spacing": [round(float(s), 6) for s in spacing],
         "intensities": [float(image.min()), float(image.max())],
         "label_voxels": None
         if label is None

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from conftest import TEST, TRAIN, ball_case, write_la_case
 
-from dualseg.cache import shrink_image, shrink_label
 from dualseg.check import check
+from dualseg.data.grids import shrink_image, shrink_label
 from dualseg.data.known import DATASETS, published_lists
 from dualseg.datasets import Split, open_dataset
 from dualseg.errors import DualsegError

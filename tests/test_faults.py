@@ -131,7 +131,7 @@ def test_signal_while_evaluating(finished, monkeypatch, capsys, observed, name):
 @posix
 @fault("SIGTERM during a prediction", "no half mask; one sentence and exit status 143")
 def test_signal_while_predicting(finished, tmp_path, monkeypatch, observed):
-    import dualseg.nifti as module
+    import dualseg.evaluation.predict_scan as module
 
     save_as(tmp_path / "scan.nii", volumes()[0])
     monkeypatch.setattr(
@@ -336,7 +336,7 @@ class World:
         self.masks = SavedMasks({"mean": np.zeros((4, 4, 4), np.uint8)}, "stamp", 1.0, "CPU", 1.0)
 
     def export(self, name):
-        from dualseg.nifti import export_case
+        from dualseg.evaluation.export_case import export_case
 
         export_case(self.dataset, TRAIN[0], self.path / name)
 

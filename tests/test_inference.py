@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dualseg.cache import shrink_image
 from dualseg.config import Experiment
+from dualseg.data.grids import shrink_image
 from dualseg.data.known import dataset_spec
 from dualseg.errors import DualsegError
 from dualseg.inference import (

@@ -1,0 +1,1 @@
+"""Evaluation: from a trained run to masks, measurements and files."""
