@@ -23,7 +23,7 @@ from dualseg.environment import versions
 from dualseg.errors import DualsegError
 from dualseg.files import write_atomically, write_json
 
-HEAD = """# What a run survives
+HEAD = """# Faults that are tried
 
 Written by `python -m benchmarks.faults` from the tests that carry the mark `fault`, not by hand.
 "Observed" is what the last of a fault's tests saw, mostly the sentence that a user gets (three dots

@@ -38,14 +38,19 @@ bibtex_bibfiles = ["references.bib"]
 default_role = "code"  # docstrings write `name` for code
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+autodoc_preserve_defaults = True
+autodoc_default_options = {"no-value": True}
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+
+smartquotes = False  # options begin with two hyphens
 
 html_theme = "sphinx_book_theme"
 html_title = "dualseg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_copyright = False
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "show_toc_level": 2,
     "home_page_in_toc": True,

@@ -15,6 +15,7 @@ import dualseg
 
 NOT_SHOWN = ("_", "cli")  # private, or described by the page of the commands
 STAR = re.compile(r"(`[^`]*`)|(?<![\\*])\*(?!\*)")  # code in backticks, or a star outside of it
+COLON = "\ue000"  # stands for a colon while napoleon works
 
 
 def modules() -> list[str]:
@@ -43,10 +44,18 @@ def as_rst(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: lis
     if "Args:" in lines:
         place = lines.index("Args:")
         lines[place:] = [re.sub(r"^ {4}(\w+): ", r":param \1: ", li) for li in lines[place + 1 :]]
-    lines[:] = [STAR.sub(lambda found: found[1] or r"\*", line) for line in lines]
+    escaped = (STAR.sub(lambda found: found[1] or r"\*", line) for line in lines)
+    lines[:] = [line.replace(COLON, ":") for line in escaped]
+
+
+def hide_colons(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list) -> None:
+    """Napoleon takes the words before a colon for an attribute's type; `as_rst` puts it back."""
+    if what in ("attribute", "data", "property"):
+        lines[:] = [line.replace(":", COLON) for line in lines]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", write_api)
+    app.connect("autodoc-process-docstring", hide_colons, priority=100)  # before napoleon
     app.connect("autodoc-process-docstring", as_rst, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
