@@ -2,7 +2,7 @@
 
 Each number is the time of the field's way over ours, taken in turn on this machine, which must have
 nothing else to do. `figures/records/benchmark_cpu.json` is such a run, `benchmark_gpu.json` one
-with a GPU; README's table is made of them by `--markdown`.
+with a GPU; the site's table of speed is made of them by `--markdown`.
 """
 
 from __future__ import annotations

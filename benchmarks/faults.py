@@ -1,7 +1,7 @@
 """What a run survives: the faults that the tests make, what is promised, and what was observed.
 
 `python -m benchmarks.faults` runs every test that carries the mark `fault(what, promise)` and
-writes what happened to figures/records/benchmarks/faults.json and, as a table, to FAULTS.md.
+writes what happened to figures/records/benchmarks/faults.json and, as a table, to docs/faults.md.
 Observed is what a test says it saw, else the last sentence of dualseg that it waited for.
 """
 
@@ -23,7 +23,7 @@ from dualseg._util.environment import versions
 from dualseg._util.files import write_atomically, write_json
 from dualseg.errors import DualsegError
 
-HEAD = """# What a run survives
+HEAD = """# Faults that are tried
 
 Written by `python -m benchmarks.faults` from the tests that carry the mark `fault`, not by hand.
 "Observed" is what the last of a fault's tests saw, mostly the sentence that a user gets (three dots
@@ -75,7 +75,7 @@ class Recorder:
 
 
 def main(
-    out: Path = Path("figures/records/benchmarks/faults.json"), table: Path = Path("FAULTS.md")
+    out: Path = Path("figures/records/benchmarks/faults.json"), table: Path = Path("docs/faults.md")
 ) -> None:
     """Run the tests of faults and write the table.
 
@@ -116,7 +116,7 @@ def _without_paths(text: str) -> str:
     """One line that can stand in a table and names no folder of this machine."""
     here = re.escape(tempfile.gettempdir())
     text = re.sub(rf"{here}/[^\s'\"]*?(?=/[^/\s'\"]*(?:[\s'\",:;)]|$))", "...", text)
-    return re.sub(r"\s+", " ", text).replace("|", "\\|")
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "\\<")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import tyro
 
 from dualseg._util.files import write_json
 from dualseg.data.dataset import open_dataset
+from dualseg.data.grids import resize
 from dualseg.evaluation.metrics import compare_masks, summarize
-from dualseg.evaluation.predict_scan import resize
 
 GRID = (64, 64, 64)
 SHARES = np.arange(0.1, 0.9, 0.05)

@@ -18,7 +18,7 @@ import tyro
 
 from dualseg._util.environment import pick_device
 from dualseg.config.experiment import Experiment
-from dualseg.data.cache import shrink_image
+from dualseg.data.grids import shrink_image
 from dualseg.data.known import dataset_spec
 from dualseg.data.phantom import make_case
 from dualseg.evaluation.sliding_window import sliding_window

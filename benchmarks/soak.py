@@ -40,7 +40,8 @@ from dualseg.config.experiment import Experiment
 from dualseg.data.dataset import open_dataset
 from dualseg.errors import DualsegError
 from dualseg.evaluation.evaluate import evaluate
-from dualseg.evaluation.predict_scan import export_case, predict_nifti
+from dualseg.evaluation.export_case import export_case
+from dualseg.evaluation.predict_scan import predict_scan
 from dualseg.plotting import save
 from dualseg.runs.run import Run
 from dualseg.training.loop import fit
@@ -165,7 +166,7 @@ def _worker(pipe: Connection, experiment: Experiment, work: Path) -> None:
             shutil.rmtree(run, ignore_errors=True)
             fit(experiment, run)
             evaluate(run)
-            predict_nifti(run, scan, mask)
+            predict_scan(run, scan, mask)
             pipe.send(
                 {
                     "results": _results(run, mask),

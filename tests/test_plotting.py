@@ -207,6 +207,15 @@ def test_scale_bar_is_as_many_pixels_long_as_it_says(spacing, unit, lengths, pix
         assert f"{length} {unit}" in texts(axis)
 
 
+def test_a_thin_stack_is_not_hidden_behind_letters_and_bar():
+    axial, *strips = plot_cases([CasePicture("a", np.zeros((90, 90, 3)))], (1, 1, 1), "RAS").axes
+    assert set("LRAP") <= set(texts(axial))
+    assert lines(axial, "bar")
+    for strip in strips:
+        assert not texts(strip)
+        assert not lines(strip, "bar")
+
+
 def test_voxels_have_their_proportions_after_axes_are_swapped():
     case = CasePicture("a", np.zeros((4, 5, 6)))
     axes = plot_cases([case], (2.0, 3.0, 7.0), orientation="SRA").axes  # x runs up, 2 mm

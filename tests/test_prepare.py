@@ -17,6 +17,7 @@ from dualseg.data.dataset import open_dataset
 from dualseg.data.known import prepare as prepare_raw
 from dualseg.data.preparation import pipeline as prepare
 from dualseg.data.preparation.inspect import check
+from dualseg.data.prepared_folder import read_manifest
 from dualseg.data.recipe import Recipe
 from dualseg.errors import DualsegError
 from dualseg.evaluation.evaluate import evaluate
@@ -155,7 +156,7 @@ def test_remarks_on_what_may_be_wrong(raw):
     nib.save(scan, raw / "images" / "scan6.nii.gz")
     remarks = " ".join(run_prepare(raw, recipe=Recipe(values=(1, 2))))
     assert "value 2 occurs in 3 of 5 labels" in remarks
-    assert "1 scans do not say how they lie in the body" in remarks
+    assert "in 1 of 7 cases (the first is scan6) the header does not say how" in remarks
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -457,6 +458,20 @@ def without_an_axis(path):
     nib.save(scan, path)
 
 
+def dangling(path):
+    path.unlink()
+    path.symlink_to(path.with_name("annexed"))
+
+
+def two_forms(raw):
+    """An image whose sform is not its qform, with a label that lies where the qform says."""
+    image = raw / "images" / "scan0.nii.gz"
+    scan = nib.load(image)
+    scan.set_qform(scan.affine, code=1)
+    scan.set_sform(shifted(None, scan.affine.copy(), 17)[1], code=2)
+    nib.save(nib.Nifti1Image(np.asanyarray(scan.dataobj).copy(), None, scan.header), image)
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -466,7 +481,7 @@ BAD = {
     "no label folder": (lambda r: shutil.rmtree(r / "labels"), r"labels: expected a folder"),
     "no images": (
         lambda r: [p.unlink() for p in (r / "images").iterdir()],
-        r"images: expected .nii or .nii.gz images, found none",
+        r"images: expected volumes \(.nii.gz, .nii, .nrrd, .mha\), found none",
     ),
     "label without image": (
         lambda r: (r / "images" / "scan2.nii.gz").unlink(),
@@ -547,6 +562,22 @@ BAD = {
     "image in the label's place": (
         lambda r: label_of(r, lambda v, a: (np.arange(v.size, dtype=float).reshape(v.shape), a)),
         r"labels.scan0.nii.gz: expected a label, found 8640 different values",
+    ),
+    "the image itself": (
+        lambda r: shutil.copy(r / "images" / "scan0.nii.gz", r / "labels" / "scan0.nii.gz"),
+        r"labels.scan0.nii.gz: expected a label, found the same voxels as in its image .*images",
+    ),
+    "a link to nothing": (
+        lambda r: dangling(r / "labels" / "scan1.nii.gz"),
+        r"labels.scan1.nii.gz: is a link to a file that is not here; get it first .*datalad get",
+    ),
+    "a label by the other transform": (
+        two_forms,
+        r"labels.scan0.nii.gz: expected to lie .* header of scan0.nii.gz holds two transforms",
+    ),
+    "voxels of a slip": (
+        lambda r: image_of(r, lambda v, a: (v, a @ np.diag([5e3, 1, 1, 1]))),
+        r"images.scan0.nii.gz: expected voxel sizes between 0.001 and 1000 mm, found 6000 x 1 x",
     ),
     "no affine": (
         lambda r: without_an_axis(r / "images" / "scan0.nii.gz"),
@@ -642,3 +673,69 @@ def test_damaged_prepared_folders_are_named(raw, name):
     spoil(raw / "data" / "manifest.json", raw / "data")
     with pytest.raises(DualsegError, match=sentence):
         open_dataset(str(raw / "data")).case("scan0")
+
+
+def test_a_slip_in_the_wanted_voxel_size_is_refused_before_memory_is_taken(raw):
+    with pytest.raises(DualsegError, match=r"scan\d.nii.gz: expected an array of at most .* GB"):
+        run_prepare(raw, recipe=Recipe(spacing=(0.001, 0.001, 0.001)))
+    assert not (raw / "data" / "manifest.json").exists()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_manifest_has_the_voxel_size_that_the_arrays_have(raw):
+    run_prepare(raw, recipe=Recipe(spacing=(2, 2, 4)))
+    for record in read_manifest(raw / "data")["cases"].values():
+        # 20, 24, 18 voxels of 1.2, 1, 1.5 mm become 12, 12, 7: by hand 24/12, 24/12, 27/7 mm.
+        assert record["shape"] == [12, 12, 7]
+        np.testing.assert_allclose(record["spacing"], (2, 2, 27 / 7), rtol=1e-6)
+        box = np.multiply(record["shape"], record["spacing"])
+        np.testing.assert_allclose(box, np.multiply(SHAPE, SPACING), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_who_asked_for_a_voxel_size_is_not_advised_to_ask_for_one(raw):
+    image_of(raw, lambda v, a: (v[:-3], a), "scan6")  # its true size differs by some percent
+    asked = run_prepare(raw, recipe=Recipe(spacing=(2, 2, 4)))
+    assert not any("differ in voxel size" in remark for remark in asked)
+    sizes = {tuple(case["spacing"]) for case in read_manifest(raw / "data")["cases"].values()}
+    assert len(sizes) == 2
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_lists_as_other_systems_write_them(raw, encoding):
+    for name, ids in (("train", ["scan0", "scan6", "scan3"]), ("test", ["scan2"])):
+        (raw / f"{name}.txt").write_bytes("\r\n".join(ids).encode(encoding))
+    run_prepare(raw, train_list=raw / "train.txt", test_list=raw / "test.txt")
+    assert open_dataset(str(raw / "data")).train == ("scan0", "scan6", "scan3")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_units_of_one_site_change_nothing(raw):
+    """One site's files in micron among others in mm: the same arrays and the same sizes."""
+    run_prepare(raw)
+    before = read_manifest(raw / "data")["cases"]
+    for kind in ("images", "labels"):
+        path = raw / kind / "scan1.nii.gz"
+        scan = nib.load(path)
+        affine = np.diag([1e3, 1e3, 1e3, 1]) @ scan.affine
+        image = nib.Nifti1Image(np.asanyarray(scan.dataobj).copy(), affine)
+        image.header.set_xyzt_units("micron")
+        nib.save(image, path)
+    run_prepare(raw)
+    after = read_manifest(raw / "data")["cases"]
+    for case_id, record in after.items():
+        assert record["fingerprint"] == before[case_id]["fingerprint"]
+        assert record["spacing"] == pytest.approx(list(SPACING))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_check_flags_a_full_label_and_a_constant_scan(raw):
+    label_of(raw, lambda v, a: (np.ones_like(v), a), "scan1")
+    image_of(raw, lambda v, a: (np.full_like(v, 7), a), "scan6")
+    run_prepare(raw)
+    problems = check(str(raw / "data"))[1]
+    assert [p for p in problems if p.startswith("case scan1: expected a label of a part")]
+    assert [p for p in problems if p.startswith("case scan6: expected intensities that differ")]
+    assert "found 7.00 everywhere" in " ".join(problems)
+    assert len(problems) == 2

@@ -164,8 +164,8 @@ def test_numpy_numbers_and_lists_become_plain(name, value, expected):
             {"method": "supervised", "gamma": 3},
             "unknown setting 'gamma': expected one of checkpoint_every, dataset, .*seed",
         ),
-        ({"train": {"patch": 3}}, "train: expected TrainConfig for the method 'dual', found"),
-        ({"settings": Settings()}, "settings: expected DualSettings for the method 'dual', found"),
+        ({"train": {"patch": 3}}, "train: expected settings of the type TrainConfig, found"),
+        ({"settings": Settings()}, "settings: expected settings of the type DualSettings, found"),
     ],
 )
 def test_an_experiment_refuses_at_construction(change, sentence):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import secrets
@@ -14,7 +15,6 @@ from typing import Any, BinaryIO
 from ..errors import DualsegError, brief
 
 MAX_TEXT = 32 * 2**20  # bytes; parsed they take up to thirty times as much
-NIFTI = (".nii.gz", ".nii")  # endings
 _NEVER_IN_NAMES = set('/\\:*?"<>| ')
 _SCRAP = ".tmp"
 DAY = 24 * 3600.0  # seconds
@@ -73,13 +73,19 @@ def read_text(path: Path, limit: int = MAX_TEXT) -> str:
                 f"{path}: expected at most {limit / 1e6:.0f} MB, found "
                 f"{path.stat().st_size / 1e6:.0f}; is it the right file?"
             )
-        return path.read_text(encoding="utf-8")
+        return _decoded(path.read_bytes())
     except FileNotFoundError as error:
         raise DualsegError(f"{path}: no such file.") from error
     except (OSError, ValueError) as error:
         raise DualsegError(
             f"{path}: expected a readable text file, found something else ({error})."
         ) from error
+
+
+def _decoded(content: bytes) -> str:
+    """Text in UTF-8, or in what its byte order mark says (PowerShell 5 writes UTF-16)."""
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8-sig")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import types
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -40,7 +39,7 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        for name, kind in _hints(type(self)).items():
+        for name, kind in get_type_hints(type(self), include_extras=True).items():
             value = getattr(self, name)
             try:
                 object.__setattr__(self, name, _taken(kind, value))
@@ -48,11 +47,6 @@ class Settings:
                 raise DualsegError(
                     f"{name}: expected {_wanted(kind)}, found {brief(value)}."
                 ) from None
-
-
-@cache
-def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls, include_extras=True)
 
 
 def _taken(kind: Any, value: Any) -> Any:

@@ -1,8 +1,22 @@
-"""Tables as text."""
+"""Tables as text, and text on terminals that lack a sign."""
 
 from __future__ import annotations
 
+import codecs
+import sys
 from collections.abc import Sequence
+
+
+def spell_signs_out() -> None:
+    """Let a standard output that cannot show a sign print "+-" for "±", and "?" for others."""
+    if hasattr(sys.stdout, "reconfigure"):
+        codecs.register_error("spelled_out", _spelled_out)
+        sys.stdout.reconfigure(errors="spelled_out")
+
+
+def _spelled_out(error: UnicodeError) -> tuple[str, int]:
+    signs = error.object[error.start : error.end]
+    return "".join("+-" if sign == "±" else "?" for sign in signs), error.end
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:

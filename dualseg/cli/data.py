@@ -124,12 +124,13 @@ def data_export(
     Args:
         dataset: Name of the data set, or a folder that `dualseg data prepare` made.
         case: Its id (`dualseg data check` lists them).
-        out: The image to write, .nii or .nii.gz.
+        out: The image to write, .nii or .nii.gz; several modalities go to a file each, its name
+            after the file's.
         label: Also write the label, to this file.
         root: Folder of the data set.
     """
     from ..data.dataset import open_dataset
-    from ..evaluation.predict_scan import export_case
+    from ..evaluation.export_case import export_case
 
-    export_case(open_dataset(dataset, root), case, out, label)
-    print(f"{out}: written.")
+    for path in export_case(open_dataset(dataset, root), case, out, label):
+        print(f"{path}: written.")

@@ -12,7 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 from tyro.extras import SubcommandApp
 
 from .._util.signals import exit_status, stop_raised
-from .._util.tables import columns
+from .._util.tables import columns, spell_signs_out
 from ..config.experiment import Experiment
 from ..errors import DualsegError
 from ..many_runs.watch import watch
@@ -173,21 +173,21 @@ def predict(
     picture: Path | None = None,
     probabilities: bool = False,
 ) -> None:
-    """Segment a NIfTI scan with a finished run: same shape and affine out as in.
+    """Segment a scan with a finished run; the mask lies on the scan's own grid.
 
     Example: dualseg predict runs/la_dual scan.nii.gz --out mask.nii.gz --picture mask.png
 
     Args:
         run: Folder of the run.
-        image: The scan: .nii, .nii.gz, .nrrd, or a folder with one DICOM series; where the run has
-            several modalities, one for each, in their order.
+        image: The scan: .nii, .nii.gz, .nrrd, .mha, or a folder with one DICOM series; where the
+            run has several modalities, one for each, in their order.
         out: The mask to write, .nii or .nii.gz.
         picture: Also draw slices with the mask's contour to this PNG.
         probabilities: Also write the foreground probability beside the mask.
     """
-    from ..evaluation.predict_scan import predict_nifti
+    from ..evaluation.predict_scan import predict_scan
 
-    for remark in predict_nifti(run, image, out, picture, probabilities):
+    for remark in predict_scan(run, image, out, picture, probabilities):
         print(f"note: {remark}.", file=sys.stderr)
     print(f"{out}: mask written. Not for clinical use.")
     if picture:
@@ -260,6 +260,7 @@ def paper(table: Positional[str] = "", dataset: str | None = None) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. One sentence for what the user can put right."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    spell_signs_out()
     try:
         with stop_raised():
             app, config = _app(argv), (OmitArgPrefixes,)

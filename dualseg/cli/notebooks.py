@@ -177,21 +177,6 @@ def notebooks_table(markdown: bool = False, folder: Path = FOLDER) -> None:
     print(notebook_table(notebook_paths(folder)))
 
 
-def notebooks_html(out: Path = Path("runs/reading"), folder: Path = FOLDER) -> None:
-    """A reading copy of the course: HTML pages that need no network, kernel or script.
-
-    Example: dualseg notebooks html --out reading
-
-    Args:
-        out: Folder of the pages; open index.html.
-        folder: Folder of the notebooks.
-    """
-    from ..course.authoring.reading_copy import write_reading_copy
-
-    pages = write_reading_copy(folder, out)
-    print(f"{len(pages)} pages; open {out / 'index.html'} in a browser.")
-
-
 COMMANDS = {
     "list": notebooks_list,
     "run": notebooks_run,
@@ -199,5 +184,4 @@ COMMANDS = {
     "check": notebooks_check,
     "exercises": notebooks_exercises,
     "table": notebooks_table,
-    "html": notebooks_html,
 }

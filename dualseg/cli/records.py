@@ -15,7 +15,7 @@ def records_publish(
     split: str = "test",
     pictures: Path | None = None,
 ) -> None:
-    """Copy a run's record to the folder that README, notebooks and figures read.
+    """Copy a run's record to the folder that site, notebooks and figures read.
 
     Example: dualseg records publish runs/la_dual --pictures figures
 

@@ -82,29 +82,23 @@ class Experiment(Settings):
         dataset, root, spec = resolve_dataset(_text("dataset", dataset), root)
         require_one_of("profile", profile, PROFILES)
         kind = method_named(method)
-        for name, part, wanted in (
-            ("train", train, TrainConfig),
-            ("settings", settings, kind.settings_type),
-        ):
-            require(
-                part is None or type(part) is wanted,
-                name,
-                f"{wanted.__name__} for the method {method!r}",
-                part,
-            )
         preset = next(iter(kind.presets)) if preset is None else preset
         sizes, usual = _preset(kind, method, preset, spec)
         parts = _sorted(changes, kind)
+        if train is None:
+            train, parts["train"] = spec.profiles[profile], {**sizes, **parts["train"]}
+        if settings is None:
+            settings = kind.settings_type(**usual)
+        _require_type("train", train, TrainConfig)
+        _require_type("settings", settings, kind.settings_type)
         values = {
+            **{"dataset": dataset, "root": root, "profile": profile},
+            **{"method": method, "preset": preset},
             **{"labeled": spec.labeled, "validation": spec.validation, "seed": 0},
-            **{"dataset": dataset, "root": root, "method": method, "preset": preset},
-            **{"profile": profile, **parts["experiment"]},
-            "train": dataclasses.replace(
-                train or spec.profiles[profile], **({} if train else sizes) | parts["train"]
-            ),
-            "settings": dataclasses.replace(
-                settings or kind.settings_type(**usual), **parts["settings"]
-            ),
+            **parts["experiment"],
+            # All changes of a part at once: a patch and its stride may only fit together.
+            "train": dataclasses.replace(train, **parts["train"]),
+            "settings": dataclasses.replace(settings, **parts["settings"]),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -227,6 +221,10 @@ def _owners(settings_type: type[Settings]) -> dict[str, str]:
 
 def _names(settings: type[Settings]) -> list[str]:
     return [field.name for field in dataclasses.fields(settings)]
+
+
+def _require_type(name: str, part: Any, wanted: type[Settings]) -> None:
+    require(type(part) is wanted, name, f"settings of the type {wanted.__name__}", part)
 
 
 def _text(name: str, value: Any) -> str:

@@ -12,7 +12,8 @@ RESOLUTIONS = {"full": 1, "half": 2, "quarter": 4}
 
 _Count = Annotated[int, Range(1)]
 # Beyond these, networks and crops fit no machine: a slip, or a damaged run.json.
-_Side, _Filters = Annotated[int, Range(1, 1024)], Annotated[int, Range(1, 128)]
+_Side = Annotated[int, Range(1, 1024)]
+_Filters = Annotated[int, Range(1, 128)]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import platformdirs
 from .._util.files import DAY, read_json, remove_scraps, write_atomically
 from ..errors import DualsegError
 from .case import Case, fingerprint
+from .grids import shrink_image, shrink_label
 
 CACHE_VERSION = 1  # raise when the cached arrays would come out differently
 
@@ -71,32 +72,12 @@ class CacheEntry:
 
 def cache_folder() -> Path:
     """Where prepared volumes are kept: `DUALSEG_CACHE`, else the user's cache folder."""
-    default = platformdirs.user_cache_path("dualseg", appauthor=False)
-    return Path(os.environ.get("DUALSEG_CACHE") or default)
-
-
-def shrink_image(image: np.ndarray, factor: int) -> np.ndarray:
-    """Mean over blocks of factor^3 voxels; (X, Y, Z) -> (ceil(X/f), ceil(Y/f), ceil(Z/f)) float32.
-
-    Each channel of (C, X, Y, Z) by itself.
-
-    Voxel i of the small grid covers the full-grid voxels f*i to f*i + f-1; the border is repeated
-    where a side is no multiple of the factor.
-    """
-    if image.ndim == 4:
-        return np.stack([shrink_image(channel, factor) for channel in image])
-    return _blocks(image.astype(np.float32), factor).mean((1, 3, 5), dtype=np.float32)
-
-
-def shrink_label(label: np.ndarray, factor: int, classes: int) -> np.ndarray:
-    """The class with the largest share of each block (the lower number of equals), as uint8."""
-    if factor == 1:
-        return label.astype(np.uint8)
-    shares = [_blocks(label == c, factor).mean((1, 3, 5), dtype=np.float32) for c in range(classes)]
-    return np.argmax(shares, axis=0).astype(np.uint8)
-
-
-def _blocks(volume: np.ndarray, factor: int) -> np.ndarray:
-    padded = np.pad(volume, [(0, -side % factor) for side in volume.shape], mode="edge")
-    x, y, z = (side // factor for side in padded.shape)
-    return padded.reshape(x, factor, y, factor, z, factor)
+    if os.environ.get("DUALSEG_CACHE"):
+        return Path(os.environ["DUALSEG_CACHE"])
+    try:
+        return platformdirs.user_cache_path("dualseg", appauthor=False)
+    except RuntimeError as error:  # as in a container without a user
+        raise DualsegError(
+            "DUALSEG_CACHE: expected a home folder to keep prepared volumes in, found none; set "
+            "this environment variable to a folder of your own."
+        ) from error

@@ -1,12 +1,15 @@
 """The prepared layout: a folder that any data set ends in, whatever its raw files were.
 
-manifest.json     what there is: recipe, classes, orientation, and a record of each case
-train.list        ids that train, one a line; test.list likewise
-cases/<id>.h5     "image" float32 (X, Y, Z), with several channels (C, X, Y, Z), and, where there is
-                  one, "label" (X, Y, Z) uint8
-cases/<id>.json   the case's record (the manifest's entry), so that preparing can be resumed; its
-                  "box" is the part that was kept, in voxels of the scan turned to "orientation"
-alignment.png     label contours on the images, to be looked at
+Its files are::
+
+    manifest.json     what there is: recipe, classes, orientation, and a record of each case
+    train.list        ids that train, one a line; test.list likewise
+    cases/<id>.h5     "image" float32 (X, Y, Z), with several channels (C, X, Y, Z), and, where
+                      there is one, "label" (X, Y, Z) uint8
+    cases/<id>.json   the case's record (the manifest's entry), so that preparing can be resumed;
+                      its "box" is the part that was kept, in voxels of the scan turned to
+                      "orientation"
+    alignment.png     label contours on the images, to be looked at
 """
 
 from __future__ import annotations
@@ -79,7 +82,7 @@ def case_record(
     return {
         "file": file,
         "shape": list(image.shape[-3:]),
-        "spacing": [round(float(s), 4) for s in spacing],
+        "spacing": [round(float(s), 6) for s in spacing],
         "intensities": [float(image.min()), float(image.max())],
         "label_voxels": None
         if label is None

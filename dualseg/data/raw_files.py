@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .._util.files import NIFTI
 from ..errors import DualsegError
+from .find_volumes import volume_stem
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,10 @@ class RawCase:
         """All files; of a series, its folder's."""
         paths = self.images + ((self.label,) if self.label else ())
         return tuple(
-            file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])
+            file
+            for path in paths
+            for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
+            if not file.is_dir()
         )
 
 
@@ -30,25 +33,6 @@ def require_folder(folder: Path) -> None:
     """Raise DualsegError where there is no such folder."""
     if not folder.is_dir():
         raise DualsegError(f"{folder}: expected a folder, found none.")
-
-
-def nifti_files(folder: Path) -> dict[str, Path]:
-    """The NIfTI files of a folder, by their name without its ending, which becomes the case's id.
-
-    Raises DualsegError for two files of one name, and for a name with spaces.
-    """
-    require_folder(folder)
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if not path.name.endswith(NIFTI) or path.name.startswith("."):
-            continue
-        case_id = name_of(path)
-        if not case_id or any(c.isspace() for c in case_id):
-            raise DualsegError(
-                f"{path}: expected a name without spaces (it becomes the case's id)."
-            )
-        add_file(found, case_id, path)
-    return found
 
 
 def files_by_folder(root: Path, name: str, expected: str | None = None) -> dict[str, Path]:
@@ -65,15 +49,16 @@ def files_by_folder(root: Path, name: str, expected: str | None = None) -> dict[
 
 
 def files_by_ending(root: Path, ending: str, expected: str | None = None) -> dict[str, Path]:
-    """NIfTI files whose names end so, at any depth, by what stands before the ending.
+    """Volume files whose names end so, at any depth, by what stands before the ending.
 
     Raises DualsegError as `files_by_folder`.
     """
     require_folder(root)
     found: dict[str, Path] = {}
-    for path in sorted(root.rglob(f"*{ending}.nii*")):
-        if path.name.endswith(NIFTI):
-            add_file(found, name_of(path).removesuffix(ending), path)
+    for path in sorted(root.rglob(f"*{ending}.*")):
+        stem = volume_stem(path)
+        if stem is not None and stem.endswith(ending):
+            add_file(found, stem.removesuffix(ending), path)
     return _require_any(found, root, expected)
 
 
@@ -97,8 +82,3 @@ def same_case(found: dict[str, Path], case_id: str, folder: Path, image: Path) -
             f"{image}: expected a file of the same case {case_id} in {folder}, found none."
         )
     return found[case_id]
-
-
-def name_of(path: Path) -> str:
-    """The name of a NIfTI file without its ending."""
-    return path.name.removesuffix(next(s for s in NIFTI if path.name.endswith(s)))

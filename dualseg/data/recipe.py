@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import DualsegError, require, require_one_of
 
-VERSION = 2  # raise when the arrays of a recipe would come out differently
+VERSION = 3  # raise when the arrays of a recipe would come out differently
 
 Box = tuple[slice, slice, slice]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._util.files import read_text
 from ..errors import DualsegError, require_one_of
 from .raw_files import RawCase
 
@@ -125,10 +126,7 @@ def lists_of_files(
 
 
 def _read_list(path: Path, cases: Collection[str]) -> list[str]:
-    try:
-        ids = path.read_text(encoding="utf-8").split()
-    except OSError as error:
-        raise DualsegError(f"{path}: expected a list of ids, found no readable file.") from error
+    ids = read_text(path).split()
     strange = [case for case in ids if case not in cases]
     if strange or not ids:
         found = f"{strange[0]!r}, which has none" if strange else "no id"

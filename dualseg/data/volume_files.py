@@ -1,166 +1,168 @@
-"""Reading scans as they come: NIfTI, NRRD, or a folder with one DICOM series."""
+"""Reading scans as they come: NIfTI, NRRD, MetaImage, or a DICOM series."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from nibabel import orientations
 
-from .._util.files import NIFTI
 from .._util.memory import require_memory
 from ..errors import DualsegError
-from ..evaluation.predict_scan import read_nifti
+from .find_volumes import ENDINGS
+from .nifti import read_nifti
+from .volume import LPS_TO_RAS, Volume, require_place, require_right_angles, silent_itk
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_PAIRS = (".hdr", ".img")  # NIfTI in two files
+_DETACHED = (".nhdr", ".mhd")
+_NRRD_MM = {"mm": 1.0, "m": 1e3, "um": 1e-3, "\N{MICRO SIGN}m": 1e-3, "micron": 1e-3, "cm": 10.0}
+SKEW = 1e-3  # largest cosine between two axes; some files give directions by few digits
+NO_SPACE = "the header names no space: its axes were taken as LPS, which may be wrong"
 
 
-def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Values (X, Y, Z) float32, and the affine (4, 4) from voxels to mm in RAS.
+def read_volume(path: Path) -> Volume:
+    """Read one scan.
 
-    `path` is a .nii, .nii.gz or .nrrd file, or a folder with the files of one DICOM series. Raises
-    DualsegError naming it for anything else, and for values that are not finite.
+    Parameters
+    ----------
+    path : a .nii, .nii.gz, .nrrd or .mha file, or a folder with the files of one DICOM series
+
+    Returns
+    -------
+    The volume as it is stored: no axis is turned, no value interpolated.
+
+    Raises
+    ------
+    DualsegError
+        For anything else, values that are not finite, or a header that does not say where the
+        voxels lie; names the file.
     """
-    if path.name.endswith(NIFTI):
-        scan, values = read_nifti(path)
-        return values, np.array(scan.affine)
-    values, affine = _read_dicom(path) if path.is_dir() else _read_itk(path)
-    bad = int(values.size - np.isfinite(values).sum())
+    require_present(path)
+    lower = path.name.lower()
+    if path.is_dir():
+        volume = _read_series(path)
+    elif lower.endswith((".nii.gz", ".nii", *_PAIRS)):
+        volume = read_nifti(path)
+    elif lower.endswith((".nrrd", ".mha")):
+        volume = _read_itk(path)
+    elif _is_dicom(path):
+        volume = _read_series(path)
+    else:
+        raise DualsegError(f"{path}: {_other_format(lower)}")
+    require_place(volume.affine, path)
+    bad = int(volume.values.size - np.isfinite(volume.values).sum())
     if bad:
         raise DualsegError(f"{path}: expected finite intensities, found {bad} that are not.")
-    return values, affine
-
-
-def says_orientation(path: Path) -> bool:
-    """Whether the file says how its axes lie in the body (a NIfTI header may leave it open)."""
-    if not path.name.endswith(NIFTI):
-        return True
-    header = nib.load(path).header
-    return bool(header["sform_code"] or header["qform_code"])
+    return volume
 
 
 def oriented(path: Path, code: str) -> tuple[np.ndarray, np.ndarray]:
-    """The volume with axes along `code`, as "RAS", and the affine of that array.
+    """Read a volume with its axes along `code`, as "RAS": values (X, Y, Z) and affine (4, 4).
 
-    Only reorders and flips axes; no value is interpolated.
+    Axes are reordered and flipped; no value is interpolated.
     """
-    values, affine = read_volume(path)
-    here = orientations.io_orientation(affine) if np.isfinite(affine).all() else np.full(1, np.nan)
-    if np.isnan(here).any():
+    volume = read_volume(path).turned(code)
+    return volume.values, volume.affine
+
+
+def require_present(path: Path) -> None:
+    """Raise DualsegError for a file or folder that is not there, or a link to nothing."""
+    if path.exists():
+        return
+    if path.is_symlink():
         raise DualsegError(
-            f"{path}: expected an affine that says how the axes lie in the body, found a column of "
-            "zeros or no numbers; repair the file's header first."
+            f"{path}: is a link to a file that is not here; get it first (`datalad get` or "
+            "`git annex get`, if the data came so)."
         )
-    turn = orientations.ornt_transform(here, orientations.axcodes2ornt(code))
-    turned = np.ascontiguousarray(orientations.apply_orientation(values, turn))
-    return turned, affine @ orientations.inv_ornt_aff(turn, values.shape)
+    raise DualsegError(f"{path}: no such file.")
 
 
-def require_same_grid(
-    path: Path,
-    first: Path,
-    image: np.ndarray,
-    affine: np.ndarray,
-    other: np.ndarray,
-    other_affine: np.ndarray,
-    orientation: str,
-) -> None:
-    """Refuse a volume `other`, of the file `path`, that does not lie on the grid of its image.
+def _read_series(path: Path) -> Volume:
+    from .dicom import read_dicom  # here: only those who have DICOM files wait for its package
 
-    Raises DualsegError naming it for another shape, or corners further apart than half a voxel.
-    """
-    if image.shape != other.shape:
-        raise DualsegError(
-            f"{path}: expected the {image.shape} voxels of its image {first.name} (axes as "
-            f"{orientation}), found {other.shape}; resample it to the image "
-            "first, or look for missing slices."
-        )
-    # How far apart the two put the corners of the volume, in mm.
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(image.shape) - 1)
-    apart = nib.affines.apply_affine(affine, corners) - nib.affines.apply_affine(
-        other_affine, corners
+    return read_dicom(path)
+
+
+def _other_format(lower: str) -> str:
+    found, way_out = "another format", "convert it"
+    if lower.endswith(_DETACHED):
+        found, way_out = "a header whose voxels lie in a second file", "save both as one file"
+    elif lower.endswith((".bz2", ".xz", ".zip", ".zst")):
+        found, way_out = "a packed file", "unpack it"
+    return (
+        f"expected a file that ends in {', '.join(ENDINGS)}, or the folder of a DICOM series, "
+        f"found {found}; {way_out} first."
     )
-    distance = np.linalg.norm(apart, axis=1).max()
-    half_voxel = nib.affines.voxel_sizes(affine).min() / 2
-    if distance > half_voxel:
-        raise DualsegError(
-            f"{path}: expected to lie where its image {first.name} lies, found corners "
-            f"{distance:.1f} mm apart by the affines; one of the two headers is wrong, or it needs "
-            "resampling."
-        )
 
 
-def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _is_dicom(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _read_itk(path: Path) -> Volume:
     import SimpleITK as sitk
 
-    if not path.is_file():
-        raise DualsegError(f"{path}: no such file.")
+    header = _text_header(path)
+    name = "NRRD" if path.suffix.lower() == ".nrrd" else "MetaImage"
+    elsewhere = header.get("data file") or header.get("datafile")
+    elsewhere = elsewhere or header.get("elementdatafile", "local").lower() != "local"
+    if elsewhere:
+        raise DualsegError(
+            f"{path}: expected the voxels in the file itself, found a reference to another file; "
+            "save the volume in one file first."
+        )
     try:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        # 8 bytes a voxel, the largest there are
-        require_memory([*reader.GetSize(), reader.GetNumberOfComponents()], 8, path)
-        image = reader.Execute()
+        with silent_itk():
+            reader = sitk.ImageFileReader()
+            reader.SetFileName(str(path))
+            reader.ReadImageInformation()
+            parts, axes = reader.GetNumberOfComponents(), reader.GetDimension()
+            # 8 bytes a voxel, the largest there are
+            require_memory([*reader.GetSize(), parts], 8, path)
+            if axes == 3 and parts == 1:
+                image = reader.Execute()
     except RuntimeError as error:
         raise DualsegError(
-            f"{path}: expected a readable NRRD file, found something else; get it again."
+            f"{path}: expected a readable {name} file, found a damaged file or something else; get "
+            "it again."
         ) from error
-    return _values_and_affine(path, image)
-
-
-def _read_dicom(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    import SimpleITK as sitk
-
-    found = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(found) != 1:
+    if axes != 3 or parts != 1:
         raise DualsegError(
-            f"{folder}: expected the files of one DICOM series, found {len(found)} series."
-        )
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), found[0]))
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise DualsegError(
-            f"{folder}: expected the readable slices of one DICOM series, found damaged or unequal "
-            "ones; get it again."
-        ) from error
-    _require_every_slice(folder, reader)
-    return _values_and_affine(folder, image)
-
-
-def _require_every_slice(folder: Path, reader) -> None:
-    """ITK reads over a gap between slices and stretches the volume; a missing file shows here."""
-    import SimpleITK as sitk
-
-    places = []
-    for name in reader.GetFileNames():
-        header = sitk.ImageFileReader()
-        header.SetFileName(name)
-        header.ReadImageInformation()
-        places.append(header.GetOrigin())
-    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
-    if len(steps) and steps.max() > 1.1 * np.median(steps):
-        gap = int(steps.argmax())
-        raise DualsegError(
-            f"{folder}: expected slices at equal distances, found {steps.max():.2f} mm instead of "
-            f"{np.median(steps):.2f} mm after slice {gap + 1} of {len(places)}; a file is missing."
-        )
-
-
-def _values_and_affine(path: Path, image) -> tuple[np.ndarray, np.ndarray]:
-    import SimpleITK as sitk
-
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise DualsegError(
-            f"{path}: expected one volume with three axes, found {image.GetDimension()} axes and "
-            f"{image.GetNumberOfComponentsPerPixel()} values a voxel."
+            f"{path}: expected one volume with three axes, found {axes} axes and {parts} values a "
+            "voxel; save one volume of it as a file of its own."
         )
     values = sitk.GetArrayFromImage(image).transpose(2, 1, 0)  # ITK's arrays are z, y, x
     affine = np.eye(4)
     direction = np.array(image.GetDirection()).reshape(3, 3)
     affine[:3, :3] = direction * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
-    return values.astype(np.float32), _LPS_TO_RAS @ affine  # ITK's millimetres are LPS
+    affine = np.diag([*[_unit(header, path)] * 3, 1.0]) @ LPS_TO_RAS @ affine
+    require_right_angles(affine, path, SKEW)
+    remarks = (NO_SPACE,) if name == "NRRD" and "space" not in header else ()
+    return Volume(values.astype(np.float32), affine, None, remarks)
+
+
+def _text_header(path: Path) -> dict[str, str]:
+    """The fields of an NRRD or MetaImage header, which are lines of text in front of the voxels."""
+    fields = {}
+    with open(path, "rb") as file:
+        for raw in file.read(2**16).splitlines():
+            line = raw.decode("utf-8", "replace").strip()
+            if not line:  # the end of an NRRD header
+                break
+            key, _, value = line.replace("=", ":", 1).partition(":")
+            fields[key.strip().lower()] = value.lstrip("=").strip()
+            if key.strip() == "ElementDataFile":
+                break
+    return fields
+
+
+def _unit(header: dict[str, str], path: Path) -> float:
+    """Millimetres in the unit of an NRRD file; ITK reads all as if it were mm."""
+    units = set(header.get("space units", '"mm"').replace('"', " ").split())
+    if len(units) != 1 or not units <= set(_NRRD_MM):
+        raise DualsegError(
+            f"{path}: expected space units of {', '.join(_NRRD_MM)} for all axes, found "
+            f"{header['space units']}; rewrite the header in mm."
+        )
+    return _NRRD_MM[units.pop()]

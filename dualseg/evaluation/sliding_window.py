@@ -151,7 +151,7 @@ def predict_volume(
 
     Shapes: image (C, X, Y, Z) on the run's training grid, as stored -> (M, classes, *full_shape)
     float32. Coarse probabilities are interpolated linearly, each coarse voxel being the block of
-    full-grid voxels that `cache.shrink_image` averaged.
+    full-grid voxels that `data.grids.shrink_image` averaged.
     """
     device = next(method.parameters()).device
     scaled = IntensityScale.of(image, config.normalise).apply(np.asarray(image))

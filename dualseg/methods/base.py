@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -13,6 +15,7 @@ from .._util.settings import Settings
 from ..config.training import Progress, TrainConfig
 from ..data.batches import Batch
 from ..data.spec import DatasetSpec
+from ..errors import DualsegError
 from ..networks._blocks import NetworkOutput
 from ..networks.resnet34 import ResNet34
 from ..networks.vnet import VNet
@@ -136,6 +139,19 @@ class Method(nn.Module):
 
     def after_step(self, progress: Progress) -> None:
         """Called after each step of the optimizers (for a teacher's moving average, say)."""
+
+
+def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of the terms that have a weight.
+
+    Raises DualsegError for a weight without its term.
+    """
+    if missing := sorted(weights.keys() - terms.keys()):
+        raise DualsegError(
+            f"weights: expected names of terms of the loss ({', '.join(terms)}), found "
+            f"{', '.join(missing)}; the method's `loss` and `weights` do not fit together."
+        )
+    return reduce(add, (weight * terms[name] for name, weight in weights.items()))
 
 
 def sgd(module: nn.Module, config: TrainConfig) -> torch.optim.SGD:

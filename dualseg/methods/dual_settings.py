@@ -14,7 +14,8 @@ from .._util.settings import Range, Settings
 from ..errors import require
 from .base import SUPERVISED_EQUATION, Equation, Preset
 
-_Weight, _Share = Annotated[float, Range(0)], Annotated[float, Range(0, 1)]
+_Weight = Annotated[float, Range(0)]
+_Share = Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True)

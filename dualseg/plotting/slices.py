@@ -27,6 +27,7 @@ ARROWS = {
     "coronal": ["", "x →", "z ↑", ""],
     "sagittal": ["", "y →", "z ↑", ""],
 }
+FLAT = 0.5  # inches; a strip of a thin stack that is flatter would vanish behind its letters
 
 
 def display_axes(orientation: Code) -> tuple[list[int], list[int]]:
@@ -116,19 +117,22 @@ def plot_cases(
     sizes = np.array([to_display(case.image, orientation).shape for case in cases]) * voxels
     widths = [sizes[:, PLANES[plane][1]].max() for plane in columns]
     heights = sizes[:, [PLANES[plane][2] for plane in columns]].max(axis=1)
-    inches = heights * 0.97 * WIDTH / sum(widths) + 0.55  # 0.55: title and label of a row
+    inch = 0.97 * WIDTH / sum(widths)  # of one mm (or voxel)
+    inches = heights * inch + 0.55  # 0.55: title and label of a row
     figure = Figure(figsize=(WIDTH, inches.sum() + 0.4), layout="constrained")
     axes = figure.subplots(
         len(cases), len(columns), squeeze=False, width_ratios=widths, height_ratios=inches
     )
     look = styles(name for case in cases for name in case.masks())
-    for case, row, size, voxel in zip(cases, axes, spacings, voxels, strict=True):
+    for case, row, size, voxel, sides in zip(cases, axes, spacings, voxels, sizes, strict=True):
         row[0].set_title(case.title, loc="left", fontsize=11, fontweight="bold")
         for plane, axis in zip(columns, row, strict=True):
             _draw_plane(axis, case, plane, orientation, look)
             _, across, down = PLANES[plane]
             axis.set_aspect(voxel[down] / voxel[across], anchor="N")
-            _scale_bar(axis, voxel[across], "voxels" if size is None else "mm")
+            if sides[down] * inch >= FLAT:
+                _edge_letters(axis, plane, orientation)
+                _scale_bar(axis, voxel[across], "voxels" if size is None else "mm")
     lines = [Line2D([], [], label=name, **style) for name, style in look.items()]
     figure.legend(handles=lines, loc="outside lower center", ncols=len(look) or 1, handlelength=4)
     return figure
@@ -137,7 +141,7 @@ def plot_cases(
 def _draw_plane(
     axis: Axes, case: CasePicture, plane: str, orientation: Code, look: dict[str, dict]
 ) -> None:
-    """Image, contours and edge letters of one panel; below, the plane and masks not in it."""
+    """Image and contours of one panel; below, the plane and masks not in it."""
     image = to_display(case.image, orientation)
     masks = {name: to_display(np.not_equal(m, 0), orientation) for name, m in case.masks().items()}
     guide = masks.get("truth", np.zeros(image.shape, bool))
@@ -156,6 +160,9 @@ def _draw_plane(
                 axis.plot(x, y, color="white", lw=2.6, zorder=1.5)
             axis.plot(x, y, gid=name, zorder=2.5 if name == "truth" else 2, **look[name])
     axis.set_xlabel(", ".join(notes), fontsize=9)
+
+
+def _edge_letters(axis: Axes, plane: str, orientation: Code) -> None:
     for text, (x, y) in zip((LETTERS if orientation else ARROWS)[plane], EDGES, strict=True):
         axis.annotate(
             text,

@@ -1,4 +1,4 @@
-"""A run's folder, to be read without PyTorch: what it was asked to do, and how far it came.
+"""A run's folder, to be read without PyTorch: what it was asked to do, and how far it came::
 
     runs/NAME/run.json           config, data, versions, device, training (written first, kept true)
               log.jsonl          one line a training step

@@ -30,7 +30,7 @@ _RECORD = {
 def load_records(folder: str | Path = PUBLISHED) -> list[dict[str, Any]]:
     """All records of runs in a folder, by name; raises DualsegError for a file that is none.
 
-    Those of benchmarks (benchmark_*.json) are of another kind, and left out.
+    Those of benchmarks (`benchmark_*.json`) are of another kind, and left out.
     """
     paths = (path for path in Path(folder).glob("*.json") if not path.match("benchmark_*"))
     return [_read_record(path) for path in sorted(paths)]

@@ -34,6 +34,7 @@ from ..data.dataset import Dataset, Split, open_dataset
 from ..data.prefetch import prefetched
 from ..errors import DualsegError, require
 from ..methods import Method, build_method
+from ..methods.base import total_loss
 from ..runs.checkpoints import (
     checked_progress,
     load_optimizers,
@@ -275,9 +276,8 @@ class _Training:
         batch = next(self.batches)
         terms = self.loss(batch, progress)
         weights = self.method.weights(progress)
-        _require_terms(weights, terms)
         self.method.zero_grad()
-        sum(weight * terms[name] for name, weight in weights.items()).backward()
+        total_loss(terms, weights).backward()
         for optimizer in self.optimizers.values():
             optimizer.step()
         self.method.after_step(progress)
@@ -373,11 +373,3 @@ def _sent_to_host(values: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
 def _step_seed(seed: int, step: int, rank: int) -> int:
     source = [seed, step, rank] if rank else [seed, step]  # rank 0 as a single process
     return int(np.random.SeedSequence(source).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _require_terms(weights: dict[str, float], terms: dict[str, Tensor]) -> None:
-    if missing := sorted(weights.keys() - terms.keys()):
-        raise DualsegError(
-            f"weights: expected names of terms of the loss ({', '.join(terms)}), found "
-            f"{', '.join(missing)}; the method's `loss` and `weights` do not fit together."
-        )

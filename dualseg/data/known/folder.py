@@ -1,14 +1,16 @@
-"""A user's own NIfTI files, an image and perhaps a label a case."""
+"""A user's own files, an image and perhaps a label a case."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...config.training import TrainConfig
-from ...errors import DualsegError
+from ...errors import DualsegError, require
+from ..find_volumes import unused_note, volumes_by_case
 from ..prepared_folder import has_lists, is_prepared, read_lists, read_manifest
-from ..raw_files import RawCase, nifti_files
+from ..raw_files import RawCase, same_case
 from ..recipe import Recipe
 from ..spec import DatasetSpec
 from ..splits import CaseLists, draw_lists, extend_lists, lists_of_files
@@ -16,18 +18,50 @@ from ..splits import CaseLists, draw_lists, extend_lists, lists_of_files
 RECIPE = Recipe()
 
 
-def find_cases(images: Path, labels: Path) -> list[RawCase]:
-    """images/ID.nii[.gz] and labels/ID.nii[.gz]; an image without a label is an unlabeled case."""
-    found, labeled = nifti_files(images), nifti_files(labels)
-    if not found:
-        raise DualsegError(f"{images}: expected .nii or .nii.gz images, found none.")
+def find_cases(
+    images: Path, labels: Path, more_images: Sequence[Path] = ()
+) -> tuple[list[RawCase], list[str]]:
+    """The cases in two folders, or at two patterns, and notes on files that are not used.
+
+    An image without a label is an unlabeled case; `more_images` are its further modalities.
+    """
+    if labels in (images, *more_images):
+        raise DualsegError(
+            f"labels: expected another place than that of the images, found {labels} twice; give "
+            "the folder or the pattern of the labels."
+        )
+    channels, notes = [], []
+    for place in (images, *more_images, labels):
+        found, unused = volumes_by_case(place)
+        channels.append(found)
+        notes += [unused_note(place, unused)] if unused else []
+    *channels, labeled = channels
     for case_id, path in labeled.items():
-        if case_id not in found:
+        if case_id not in channels[0]:
             raise DualsegError(
-                f"{path}: expected an image of the same name in {images}, found none; rename one "
-                "of them, or take the label away."
+                f"{path}: expected an image of the same name in {images}, found "
+                f"{_found_instead(case_id, channels[0], images)}"
             )
-    return [RawCase(i, (path,), labeled.get(i)) for i, path in sorted(found.items())]
+    cases = [
+        RawCase(
+            case_id,
+            tuple(
+                same_case(found, case_id, place, first)
+                for found, place in zip(channels, (images, *more_images), strict=True)
+            ),
+            labeled.get(case_id),
+        )
+        for case_id, first in sorted(channels[0].items())
+    ]
+    return cases, notes
+
+
+def _found_instead(case_id: str, images: Mapping[str, Path], place: Path) -> str:
+    numbered = f"{case_id}_0000"
+    if numbered not in images:
+        return "none; rename one of them, or take the label away."
+    ending = images[numbered].name.removeprefix(numbered)
+    return f"{numbered!r}, as nnU-Net names them; give --images '{place}/*_0000{ending}'."
 
 
 def prepare(
@@ -35,10 +69,12 @@ def prepare(
     labels: Path,
     out: Path,
     recipe: Recipe = RECIPE,
+    more_images: tuple[Path, ...] = (),
+    modalities: tuple[str, ...] = (),
     train_list: Path | None = None,
     test_list: Path | None = None,
 ) -> list[str]:
-    """Your own NIfTI files: images/ID.nii[.gz] and labels/ID.nii[.gz], matched by name.
+    """Your own images and labels: NIfTI, NRRD, MetaImage or DICOM, matched by name.
 
     An image without a label is an unlabeled case. Goes on where it stopped. New files join the
     lists of a folder that was prepared before: its test cases stay test cases.
@@ -46,21 +82,31 @@ def prepare(
     Example: dualseg data prepare folder --images scans --labels masks --out data
 
     Args:
-        images: Folder of the images.
-        labels: Folder of the labels.
+        images: Folder of the images, or a pattern in quotation marks, as 'imagesTr/*_0000.nii.gz'
+            or '*/image.nii.gz'; its last * stands for the case's id.
+        labels: Folder or pattern of the labels.
         out: Folder to make; then `--dataset OUT`.
         recipe: What is done to each scan, in the order of these settings.
+        more_images: A folder or pattern for each further modality.
+        modalities: Their names, the first one's first.
         train_list: File with training ids, one a line (with --test-list, instead of a draw).
         test_list: File with test ids.
     """
     from ..preparation.pipeline import prepare_cases
 
-    cases = find_cases(images, labels)
+    spec = FOLDER
+    if more_images or modalities:
+        count = 1 + len(more_images)
+        modalities = modalities or tuple(f"channel{number}" for number in range(count))
+        require(len(modalities) == count, "modalities", f"{count} names", modalities)
+        spec = dataclasses.replace(FOLDER, modalities=tuple(modalities))
+    cases, notes = find_cases(images, labels, more_images)
     if train_list or test_list:
-        lists, notes = lists_of_files(train_list, test_list, cases), []
+        lists = lists_of_files(train_list, test_list, cases)
     else:
-        lists, notes = _drawn_lists(cases, out, recipe)
-    return notes + prepare_cases(FOLDER, cases, lists, out, recipe)
+        lists, changes = _drawn_lists(cases, out, recipe)
+        notes += changes
+    return notes + prepare_cases(spec, cases, lists, out, recipe)
 
 
 def _drawn_lists(
@@ -116,7 +162,7 @@ FOLDER = DatasetSpec(
     usual_recipe=RECIPE,
     prepare=prepare,
     source_and_terms=(
-        "NIfTI images and labels of your own: `dualseg data prepare folder --images DIR --labels "
+        "Images and labels of your own: `dualseg data prepare folder --images DIR --labels "
         "DIR --out DATA`, then `--dataset DATA`."
     ),
 )

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from ..._util.files import NIFTI
 from ...config.training import TrainConfig
 from ...errors import DualsegError
-from ..raw_files import RawCase, add_file, name_of, require_folder, same_case
+from ..find_volumes import volume_stem
+from ..raw_files import RawCase, add_file, require_folder, same_case
 from ..recipe import Recipe
 from ..spec import DatasetSpec
 from ..splits import choose_lists
@@ -44,8 +44,8 @@ def find_cases(images: Path, labels: Path) -> list[RawCase]:
             folders = path.relative_to(images).parts[:-1]
             numbers = [number for number in map(_number, folders) if number]
             _add_numbered(scans, numbers[0] if numbers else "", path.parent)
-        elif path.name.endswith(NIFTI) and not path.name.startswith("label"):
-            _add_numbered(scans, _number(name_of(path)), path)
+        elif (stem := volume_stem(path)) and not stem.startswith("label"):
+            _add_numbered(scans, _number(stem), path)
     if not scans:
         raise DualsegError(
             f"{images}: expected PANCREAS_0001 and so on with DICOM files, or NIfTI files whose "
@@ -54,8 +54,9 @@ def find_cases(images: Path, labels: Path) -> list[RawCase]:
     require_folder(labels)
     masks: dict[str, Path] = {}
     for path in sorted(labels.rglob("*")):
-        if path.name.endswith(NIFTI) and (labels != images or path.name.startswith("label")):
-            _add_numbered(masks, _number(name_of(path)), path)
+        stem = volume_stem(path)
+        if stem and (labels != images or stem.startswith("label")):
+            _add_numbered(masks, _number(stem), path)
     return [
         RawCase(f"PANCREAS_{n}", (path,), same_case(masks, n, labels, path))
         for n, path in sorted(scans.items())

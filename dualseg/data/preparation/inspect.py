@@ -10,12 +10,13 @@ import torch
 from tqdm import tqdm
 
 from ...errors import DualsegError
-from ...evaluation.predict_scan import resize
 from ..case import Case, fingerprint
 from ..dataset import Dataset, open_dataset
+from ..grids import resize
 
 ALIKE = 0.95  # correlation of two thumbnails from which on scans look like one (LA: at most 0.76)
 OUTSIDE = 0.2  # share of a label in the darkest value of its scan, from which on it is suspect
+FULL = 0.95  # share of a scan that is labeled, from which on it is suspect
 PAIRS = 10  # of such scans that are named
 THUMBNAIL = (16, 16, 16)
 
@@ -26,7 +27,8 @@ def check(
     """Read every case: a table (header first) of what was found, and a list of problems.
 
     Problems are unreadable or unfit arrays (see `checked_case`), voxels that are not those of the
-    manifest, an empty label, a label in the scan's background, scans that are the same or look it.
+    manifest, a constant scan, an empty label, one that fills the scan or lies in its background,
+    scans that are the same or look it.
     Raises DualsegError where the data set cannot be opened at all (no folder, an id in two lists).
     """
     dataset = open_dataset(name, root)
@@ -76,7 +78,19 @@ def _problems(dataset: Dataset, case: Case) -> list[str]:
             f"case {case.id}: expected the voxels that the manifest describes, found others; "
             "prepare the data again."
         )
+    if case.picture.min() == case.picture.max():
+        problems.append(
+            f"case {case.id}: expected intensities that differ, found {case.picture.min():.2f} "
+            "everywhere; get the scan again, or leave it out."
+        )
     if not labeled:
+        return problems
+    share = (case.label > 0).mean()
+    if share > FULL:
+        problems.append(
+            f"case {case.id}: expected a label of a part of the scan, found {100 * share:.0f} % of "
+            "it labeled; is it an image in the label's place?"
+        )
         return problems
     inside = case.picture[case.label > 0]
     if not inside.size:

@@ -14,15 +14,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from ..._util.files import DAY, remove_scraps
+from ..._util.memory import require_memory
 from ...errors import DualsegError
-from ...evaluation.predict_scan import resize
 from ..case import fingerprint, read_h5
+from ..grids import resampled_shape, resize
 from ..prepared_folder import (
     is_prepared,
     read_case_record,
@@ -34,7 +34,8 @@ from ..raw_files import RawCase
 from ..recipe import VERSION, Recipe
 from ..spec import DatasetSpec
 from ..splits import CaseLists
-from ..volume_files import oriented, require_same_grid, says_orientation
+from ..volume import Volume, require_same_grid
+from ..volume_files import read_volume, require_present
 from .contact_sheet import draw_sheet
 
 
@@ -120,6 +121,8 @@ def _run(
 
 def _stamp(case: RawCase, recipe: Recipe) -> str:
     """Changes when a source file or a setting of the recipe that makes the arrays changes."""
+    for path in case.sources():
+        require_present(path)
     status = [(path.name, path.stat()) for path in case.sources()]
     sources = [(name, s.st_size, s.st_mtime_ns) for name, s in status]
     return repr((VERSION, recipe.of_arrays(), sources))
@@ -130,40 +133,25 @@ def _prepare_case(case: RawCase, out: Path, recipe: Recipe, orientation: str) ->
     done = read_case_record(out, case.id)
     if done and done["stamp"] == stamp and _intact(out, done):
         return done
-    image, affine = oriented(case.images[0], orientation)
-    channels = [image]
-    for path in case.images[1:]:
-        channel, other = oriented(path, orientation)
-        require_same_grid(path, case.images[0], image, affine, channel, other, orientation)
-        channels.append(channel)
-    image = np.stack(channels)
+    volumes = _read_images(case, orientation)
+    image = np.stack([volume.values for volume in volumes])
     label, values, lost = None, [], 0
     if case.label:
-        label, label_affine = oriented(case.label, orientation)
-        require_same_grid(
-            case.label, case.images[0], image[0], affine, label, label_affine, orientation
-        )
-        label, values = _classes(case.label, label, recipe)
+        label, values = _read_label(case, volumes[0], recipe)
     rng = np.random.default_rng([recipe.seed, *case.id.encode()])
     box = recipe.box(image, label, rng, str(case.label or case.images[0]))
     image = recipe.intensities(image, box)
     if label is not None:
         lost = int((label > 0).sum() - (label[box] > 0).sum())
         label = label[box]
-    spacing = nib.affines.voxel_sizes(affine)
+    spacing = volumes[0].spacing
     if recipe.spacing:
-        shape = [
-            max(round(n * have / want), 1)
-            for n, have, want in zip(image.shape[1:], spacing, recipe.spacing, strict=True)
-        ]
-        image = resize(torch.from_numpy(image), shape).numpy()
-        label = None if label is None else _resize_label(label, shape)
-        spacing = recipe.spacing
+        image, label, spacing = _resample(image, label, spacing, recipe, case.images[0])
     about = {
         "orientation": orientation,
         "box": [[side.start, side.stop] for side in box],
         "values": values,
-        "says_orientation": all(map(says_orientation, case.images)),
+        "remarks": sorted({remark for volume in volumes for remark in volume.remarks}),
         "label_voxels_cut_off": lost,
         "source": {
             "images": [path.name for path in case.images],
@@ -172,7 +160,53 @@ def _prepare_case(case: RawCase, out: Path, recipe: Recipe, orientation: str) ->
         "stamp": stamp,
     }
     image = image[0] if len(image) == 1 else image
-    return write_case(out, case.id, image, label, tuple(spacing), about)
+    return write_case(out, case.id, image, label, spacing, about)
+
+
+def _read_images(case: RawCase, orientation: str) -> list[Volume]:
+    """The volumes of all channels, on one grid."""
+    volumes = [read_volume(path).turned(orientation) for path in case.images]
+    for path, volume in zip(case.images[1:], volumes[1:], strict=True):
+        require_same_grid(path, volume, case.images[0], volumes[0])
+    return volumes
+
+
+def _read_label(case: RawCase, image: Volume, recipe: Recipe) -> tuple[np.ndarray, list[int]]:
+    """The label's class numbers on the image's grid, and the values that were found."""
+    label = read_volume(case.label).turned(image.orientation)
+    require_same_grid(case.label, label, case.images[0], image)
+    if np.array_equal(label.values, image.values):
+        raise DualsegError(
+            f"{case.label}: expected a label, found the same voxels as in its image "
+            f"{case.images[0]}; give the folder of the labels."
+        )
+    classes, found = _classes(case.label, label.values, recipe)
+    if recipe.crop == "label" and found and not classes.any():
+        raise DualsegError(
+            f"{case.label}: expected a voxel of the value {' or '.join(map(str, recipe.values))} "
+            f"(--values) to crop round, found only {', '.join(map(str, found))}; give --values "
+            f"{' '.join(map(str, found))}, if these are the structure."
+        )
+    return classes, found
+
+
+def _resample(
+    image: np.ndarray,
+    label: np.ndarray | None,
+    spacing: tuple[float, ...],
+    recipe: Recipe,
+    path: Path,
+) -> tuple[np.ndarray, np.ndarray | None, tuple[float, ...]]:
+    """Image and label on a grid of about the recipe's voxel size, and its true voxel size."""
+    before = image.shape[1:]
+    shape = resampled_shape(before, spacing, recipe.spacing)
+    # Image and label's shares, 4 bytes each: a slip in a voxel size can ask for any.
+    classes = 0 if label is None else int(label.max()) + 1
+    require_memory([len(image) + classes, *shape], 4, path)
+    image = resize(torch.from_numpy(image), shape).numpy()
+    label = None if label is None else _resize_label(label, shape)
+    true = tuple(n * have / m for n, have, m in zip(before, spacing, shape, strict=True))
+    return image, label, true
 
 
 def _intact(out: Path, record: dict[str, Any]) -> bool:
@@ -206,7 +240,7 @@ def _classes(path: Path, label: np.ndarray, recipe: Recipe) -> tuple[np.ndarray,
     return classes, found
 
 
-def _resize_label(label: np.ndarray, shape: list[int]) -> np.ndarray:
+def _resize_label(label: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Each class interpolated on its own; the largest share wins."""
     shares = [
         resize(torch.from_numpy((label == c).astype(np.float32))[None], shape)[0]
@@ -219,6 +253,35 @@ def _remarks(
     cases: Sequence[RawCase], records: dict[str, dict[str, Any]], recipe: Recipe
 ) -> list[str]:
     """What the user should read; raises DualsegError for a label value that never occurs."""
+    remarks = _remarks_on_values(cases, records, recipe)
+    of_files = [remark for record in records.values() for remark in record["remarks"]]
+    for remark in sorted(set(of_files)):
+        first = next(i for i, record in records.items() if remark in record["remarks"])
+        remarks.append(
+            f"in {of_files.count(remark)} of {len(records)} cases (the first is {first}) {remark}"
+        )
+    empty = [case.id for case in cases if case.label and not _foreground(records[case.id])]
+    if empty:
+        remarks.append(f"no foreground in the label of {', '.join(empty)}")
+    cut = [i for i, record in records.items() if record["label_voxels_cut_off"]]
+    if cut:
+        remarks.append(
+            f"the crop cut off a part of the label in {len(cut)} cases (label_voxels_cut_off in "
+            f"the manifest), the first is {cut[0]}; a larger --size keeps more"
+        )
+    spacings = np.array([record["spacing"] for record in records.values()])
+    middle = np.median(spacings, axis=0)
+    if not recipe.spacing and (np.abs(spacings / middle - 1) > 0.01).any():
+        remarks.append(
+            "the scans differ in voxel size; the networks see voxels, not mm, so consider "
+            "--spacing " + " ".join(f"{s:.3g}" for s in middle)
+        )
+    return remarks
+
+
+def _remarks_on_values(
+    cases: Sequence[RawCase], records: dict[str, dict[str, Any]], recipe: Recipe
+) -> list[str]:
     remarks = []
     numbers = sorted({value for record in records.values() for value in record["values"]})
     listed = ", ".join(map(str, numbers))
@@ -247,29 +310,6 @@ def _remarks(
                 f"value {number} occurs in {having} of {len(labeled)} labels: make sure that all "
                 "of them use the same values"
             )
-    silent = [i for i, record in records.items() if not record["says_orientation"]]
-    if silent:
-        remarks.append(
-            f"{len(silent)} scans do not say how they lie in the body (sform and qform codes are "
-            f"0), the first is {silent[0]}: their axes were taken as the file has them, which may "
-            "be wrong"
-        )
-    empty = [case.id for case in cases if case.label and not _foreground(records[case.id])]
-    if empty:
-        remarks.append(f"no foreground in the label of {', '.join(empty)}")
-    cut = [i for i, record in records.items() if record["label_voxels_cut_off"]]
-    if cut:
-        remarks.append(
-            f"the crop cut off a part of the label in {len(cut)} cases (label_voxels_cut_off in "
-            f"the manifest), the first is {cut[0]}; a larger --size keeps more"
-        )
-    spacings = np.array([record["spacing"] for record in records.values()])
-    middle = np.median(spacings, axis=0)
-    if (np.abs(spacings / middle - 1) > 0.01).any():
-        remarks.append(
-            "the scans differ in voxel size; the networks see voxels, not mm, so consider "
-            "--spacing " + " ".join(f"{s:.3g}" for s in middle)
-        )
     return remarks
 
 

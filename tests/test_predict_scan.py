@@ -1,4 +1,4 @@
-"""Predicting a NIfTI file: same grid out, any orientation and voxel size in, clear refusals."""
+"""Predicting a scan: same grid out, any orientation and voxel size in, clear refusals."""
 
 import dataclasses
 import itertools
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TEST, TRAIN, ball_case, write_la_case
+from headers import HEADERS, OBLIQUE, TWO_FORMS, corners, nifti
 from nibabel.orientations import (
     aff2axcodes,
     apply_orientation,
@@ -15,11 +16,20 @@ from nibabel.orientations import (
     inv_ornt_aff,
     ornt_transform,
 )
+from rawdata import save_as, save_dicom, save_nrrd
 
 from dualseg.config.experiment import Experiment
 from dualseg.data.dataset import open_dataset
+from dualseg.data.known import prepare
+from dualseg.data.recipe import Recipe
+from dualseg.data.volume_files import oriented
 from dualseg.errors import DualsegError
-from dualseg.evaluation.predict_scan import export_case, predict_nifti
+from dualseg.evaluation.evaluate import evaluate
+from dualseg.evaluation.export_case import export_case
+from dualseg.evaluation.predict_scan import predict_scan
+from dualseg.evaluation.predictions import mask_path
+from dualseg.evaluation.saved_masks import load_masks
+from dualseg.evaluation.sliding_window import predict_volume
 from dualseg.runs.run import Run
 from dualseg.training.loop import fit
 
@@ -84,7 +94,7 @@ def test_real_networks_answer_too(finished, tmp_path):
 def predict(trained, image, tmp_path, **options):
     source, out = tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz"
     nib.save(image, source)
-    remarks = predict_nifti(trained[0].folder, source, out, **options)
+    remarks = predict_scan(trained[0].folder, source, out, **options)
     mask = nib.load(out)
     mask.get_fdata()  # kept in memory: the next prediction replaces the file
     return nib.Nifti1Image(np.asarray(mask.dataobj).copy(), mask.affine), remarks
@@ -187,7 +197,7 @@ BAD = {
     "text": "scan.nii.gz: expected a readable NIfTI image",
     "truncated": "scan.nii.gz: expected a readable NIfTI image",
     "NaN": "scan.nii.gz: expected finite intensities, found 1 that are not",
-    "no third axis": "does not say how its axes lie in the body",
+    "no third axis": "scan.nii.gz: expected an affine that says how the axes lie in the body",
     "two frames": r"expected one volume with three axes, found shape \(48, 36, 22, 2\)",
 }
 
@@ -197,7 +207,7 @@ def test_bad_scans_are_named_and_nothing_is_written(trained, tmp_path, kind):
     source, out = tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz"
     bad(trained[1], kind, source)
     with pytest.raises(DualsegError, match=BAD[kind]):
-        predict_nifti(trained[0].folder, source, out)
+        predict_scan(trained[0].folder, source, out)
     assert not out.exists()
 
 
@@ -210,15 +220,18 @@ def test_the_scan_itself_is_never_overwritten(trained, tmp_path):
     nib.save(trained[1], source)
     before = source.read_bytes()
     with pytest.raises(DualsegError, match=r"scan.nii.gz: is the scan itself"):
-        predict_nifti(trained[0].folder, source, source)
+        predict_scan(trained[0].folder, source, source)
     assert source.read_bytes() == before
 
 
 def test_other_formats_are_refused_before_any_work(trained, tmp_path):
     source = tmp_path / "scan.mgz"
     nib.save(nib.MGHImage(trained[1].get_fdata(dtype=np.float32), LPS), source)
-    with pytest.raises(DualsegError, match=r"scan.mgz: expected a NIfTI image .*another format"):
-        predict_nifti(trained[0].folder, source, tmp_path / "mask.nii.gz")
+    with pytest.raises(
+        DualsegError,
+        match=r"scan.mgz: expected a file .* another format; convert",
+    ):
+        predict_scan(trained[0].folder, source, tmp_path / "mask.nii.gz")
 
 
 def test_a_header_without_orientation_is_remarked(trained, tmp_path):
@@ -247,7 +260,7 @@ def test_output_name_without_nifti_suffix(trained, tmp_path):
     with pytest.raises(
         DualsegError, match=r"mask.png: expected a name that ends in .nii or .nii.gz"
     ):
-        predict_nifti(trained[0].folder, tmp_path / "scan.nii.gz", tmp_path / "mask.png")
+        predict_scan(trained[0].folder, tmp_path / "scan.nii.gz", tmp_path / "mask.png")
 
 
 def test_an_exported_case_lies_as_the_data_set_says(la_root, tmp_path):
@@ -280,3 +293,94 @@ def test_exports_of_nothing_are_refused(la_root, tmp_path):
     with pytest.raises(DualsegError, match="image.png: expected a name that ends in .nii"):
         export_case(dataset, "TESTA", tmp_path / "image.png")
     assert list(tmp_path.glob("image*")) == []
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_in_itk_the_mask_and_its_probabilities_lie_on_the_scan(trained, tmp_path, name):
+    scan, out = nifti(tmp_path / "scan.nii.gz", **HEADERS[name]), tmp_path / "mask.nii.gz"
+    remarks = predict_scan(trained[0].folder, scan, out, probabilities=True)
+    for path in (out, tmp_path / "mask_probability.nii.gz"):
+        np.testing.assert_allclose(corners(path), corners(scan), atol=0.01)
+    assert any("two transforms" in remark for remark in remarks) == (name in TWO_FORMS)
+
+
+@pytest.mark.parametrize("unit", ["micron", "meter"])
+def test_the_unit_of_a_header_changes_nothing(trained, tmp_path, unit):
+    straight, _ = predict(trained, trained[1], tmp_path)
+    affine = LPS @ np.diag([*[{"micron": 1e3, "meter": 1e-3}[unit]] * 3, 1])
+    image = nib.Nifti1Image(trained[1].get_fdata(dtype=np.float32), affine)
+    image.header.set_xyzt_units(unit)
+    mask, remarks = predict(trained, image, tmp_path)
+    np.testing.assert_array_equal(mask.get_fdata(), straight.get_fdata())
+    assert straight.get_fdata().any()
+    assert remarks == []
+    np.testing.assert_allclose(mask.affine, affine)
+
+
+def test_a_series_is_predicted_where_it_lies(trained, tmp_path):
+    values = np.round(100 * trained[2].image)
+    save_dicom(tmp_path / "series", values, "LAS", OBLIQUE)
+    save_nrrd(tmp_path / "same.nrrd", values, "LAS", OBLIQUE)
+    found = []
+    for name in ("series", "same.nrrd"):
+        predict_scan(trained[0].folder, tmp_path / name, tmp_path / f"{name}.nii")
+        found.append(oriented(tmp_path / f"{name}.nii", "RAS"))
+    (mask, affine), (same, place) = found
+    np.testing.assert_array_equal(mask, same)
+    assert mask.any()
+    np.testing.assert_allclose(affine, place, atol=1e-3)
+    there = np.sort(corners(tmp_path / "same.nrrd"), axis=0)
+    np.testing.assert_allclose(np.sort(corners(tmp_path / "series.nii"), axis=0), there, atol=0.01)
+
+
+@pytest.mark.parametrize("spacing", [None, (1.3, 1.3, 1.7)])
+def test_predict_gives_what_evaluate_measured(tmp_path, monkeypatch, no_pictures, spacing):
+    """Half of the scans have voxels twice as large; none has the median of their sizes."""
+    monkeypatch.setattr(Run, "load_method", lambda self, device: Brightness())
+    for i in range(6):
+        image, label = ball_case(i, (40, 36, 22))
+        affine = np.diag([*[1.0 + i % 2] * 3, 1.0])
+        save_as(tmp_path / "images" / f"c{i}.nii", image, affine=affine)
+        save_as(tmp_path / "labels" / f"c{i}.nii", label, affine=affine)
+    recipe = Recipe(spacing=spacing, test_share=0.6)
+    prepare("folder", tmp_path / "images", tmp_path / "labels", tmp_path / "data", recipe)
+    data = str(tmp_path / "data")
+    run = fit(Experiment(data, "smoke", labeled=1, iterations=1), tmp_path / "run")
+    evaluate(run.folder)
+    dataset = open_dataset(data)
+    given = []
+    monkeypatch.setattr(
+        "dualseg.evaluation.predict_scan.predict_volume",
+        lambda method, coarse, *more: given.append(coarse) or predict_volume(method, coarse, *more),
+    )
+    sizes = set()
+    for case_id in dataset.test:
+        scan, out = tmp_path / "images" / f"{case_id}.nii", tmp_path / "mask.nii"
+        remarks = predict_scan(run.folder, scan, out)
+        coarse = open_dataset(data, resolution="half").case(case_id).channels
+        np.testing.assert_array_equal(given[-1], coarse)
+        sizes.add(dataset.spacing(case_id))
+        if spacing is None:
+            measured = load_masks(mask_path(run, "test", case_id)).masks["mean"]
+            np.testing.assert_array_equal(nib.load(out).get_fdata(), measured)
+            assert not any("resampled" in remark for remark in remarks)
+    assert len(sizes) == 2, "the test set has scans of both sizes"
+
+
+def test_voxels_far_from_those_of_the_training_data_are_remarked_on(
+    tmp_path, monkeypatch, no_pictures
+):
+    monkeypatch.setattr(Run, "load_method", lambda self, device: Brightness())
+    for i in range(3):
+        image, label = ball_case(i, (40, 36, 22))
+        save_as(tmp_path / "images" / f"c{i}.nii", image, affine=np.eye(4))
+        save_as(tmp_path / "labels" / f"c{i}.nii", label, affine=np.eye(4))
+    prepare("folder", tmp_path / "images", tmp_path / "labels", tmp_path / "data")
+    experiment = Experiment(str(tmp_path / "data"), "smoke", labeled=1, iterations=1)
+    run = fit(experiment, tmp_path / "run")
+    save_as(tmp_path / "scan.nii", ball_case(7)[0], affine=np.diag([3.0, 1, 1, 1]))
+    remarks = predict_scan(run.folder, tmp_path / "scan.nii", tmp_path / "mask.nii")
+    assert (
+        "voxels of 3 x 1 x 1 mm are unlike those of the training data (median 1 x 1 x 1"
+        in " ".join(remarks)
+    )
