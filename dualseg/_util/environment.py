@@ -10,7 +10,7 @@ from importlib import metadata
 
 import torch
 
-from ..data.cache import cache_folder
+from .files import cache_folder
 from .memory import process_peak_mb
 
 

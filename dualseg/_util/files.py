@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import platformdirs
+
 from ..errors import DualsegError, brief
 
 MAX_TEXT = 32 * 2**20  # bytes; parsed they take up to thirty times as much
@@ -141,3 +143,16 @@ def require_file_name(name: Any, place: object) -> str:
 
 def _no_number(name: str) -> None:
     raise ValueError(f"the number {name}")
+
+
+def cache_folder() -> Path:
+    """Where prepared volumes are kept: `DUALSEG_CACHE`, else the user's cache folder."""
+    if os.environ.get("DUALSEG_CACHE"):
+        return Path(os.environ["DUALSEG_CACHE"])
+    try:
+        return platformdirs.user_cache_path("dualseg", appauthor=False)
+    except RuntimeError as error:  # as in a container without a user
+        raise DualsegError(
+            "DUALSEG_CACHE: expected a home folder to keep prepared volumes in, found none; set "
+            "this environment variable to a folder of your own."
+        ) from error

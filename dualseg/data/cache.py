@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from .._util.files import DAY, read_json, remove_scraps, write_atomically
 from ..errors import DualsegError
@@ -68,16 +66,3 @@ class CacheEntry:
             write_atomically(self.note, lambda file: file.write(note))
         except DualsegError as error:
             raise DualsegError(f"{error} DUALSEG_CACHE says where this cache is.") from error
-
-
-def cache_folder() -> Path:
-    """Where prepared volumes are kept: `DUALSEG_CACHE`, else the user's cache folder."""
-    if os.environ.get("DUALSEG_CACHE"):
-        return Path(os.environ["DUALSEG_CACHE"])
-    try:
-        return platformdirs.user_cache_path("dualseg", appauthor=False)
-    except RuntimeError as error:  # as in a container without a user
-        raise DualsegError(
-            "DUALSEG_CACHE: expected a home folder to keep prepared volumes in, found none; set "
-            "this environment variable to a folder of your own."
-        ) from error

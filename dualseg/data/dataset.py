@@ -16,10 +16,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .._util.files import require_file_name
+from .._util.files import cache_folder, require_file_name
 from ..config.training import RESOLUTIONS
 from ..errors import DualsegError, require_one_of
-from .cache import CACHE_VERSION, CacheEntry, cache_folder
+from .cache import CACHE_VERSION, CacheEntry
 from .case import Case, checked_case
 from .case_sources import CaseSource, PreparedCases
 from .known import published_lists, resolve_dataset
