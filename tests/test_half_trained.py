@@ -1,15 +1,16 @@
 """Networks half way: trained once, the same every time, on crops of the right cases."""
 
+import sys
+
 import torch
 from conftest import TEST, TRAIN, ball_case, make_la, write_la_case
 
-from dualseg.course import half_trained as module
 from dualseg.course.half_trained import half_trained
 from dualseg.course.settings import notebook_settings
 
 
 def test_trained_once_and_the_same_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "project_folder", lambda: tmp_path)
+    monkeypatch.setattr(sys.modules[half_trained.__module__], "project_folder", lambda: tmp_path)
     settings = notebook_settings(profile="smoke", dataset="phantom", data_dir="", seed=3)
     first = half_trained(settings)
     trained = first.run.weights_path.stat().st_mtime_ns
@@ -31,7 +32,7 @@ def test_trained_once_and_the_same_again(tmp_path, monkeypatch):
 
 
 def test_two_folders_of_a_data_set_never_share_networks(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "project_folder", lambda: tmp_path)
+    monkeypatch.setattr(sys.modules[half_trained.__module__], "project_folder", lambda: tmp_path)
     found = []
     for name, sign in (("a", 1), ("b", -1)):  # a bright ball, a dark one
         root = make_la(tmp_path / name)

@@ -1,6 +1,3 @@
-from .evaluate import (
-    evaluate as evaluate,
-)
 from .metrics import (
     compare_masks as compare_masks,
     summarize as summarize,
