@@ -102,11 +102,10 @@ def checked_case(
 
     They must have the shapes of `Case`, finite intensities, and labels from 0 to `classes` - 1.
     """
-    if image.ndim != 3 + (channels > 1):
-        axes = f"three axes after {channels} channels" if channels > 1 else "three axes"
+    several = channels > 1
+    if image.ndim != 3 + several or (several and len(image) != channels):
+        axes = f"{channels} channels and three axes" if several else "three axes"
         raise DualsegError(f"{place}: expected an image of {axes}, found shape {image.shape}.")
-    if channels > 1 and len(image) != channels:
-        raise DualsegError(f"{place}: expected {channels} channels, found {len(image)}.")
     if label.shape != image.shape[-3:]:
         raise DualsegError(
             f"{place}: expected image and label of one shape, found {image.shape} and "

@@ -29,7 +29,13 @@ from .spec import DatasetSpec
 
 @dataclass(frozen=True)
 class Split:
-    """Case ids by use; no id is in two of them."""
+    """Case ids by use.
+
+    Raises
+    ------
+    DualsegError
+        For an id that stands twice.
+    """
 
     labeled: tuple[str, ...]
     unlabeled: tuple[str, ...]

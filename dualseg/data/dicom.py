@@ -117,6 +117,7 @@ def _image_header(path: Path) -> pydicom.Dataset | None:
 
 
 def _slices(path: Path, header: pydicom.Dataset) -> Iterator[_Slice]:
+    """The one slice of a file, or each frame of a multi-frame file."""
     if header.get("SamplesPerPixel", 1) != 1:
         raise DualsegError(f"{path}: expected gray values, found colors; choose another series.")
     if "MOSAIC" in header.get("ImageType", ()):
@@ -130,7 +131,7 @@ def _slices(path: Path, header: pydicom.Dataset) -> Iterator[_Slice]:
             return
         shared = header.SharedFunctionalGroupsSequence[0]
         for number, frame in enumerate(header.PerFrameFunctionalGroupsSequence):
-            place, turn, measures, rescale = (
+            position, axes, pixel, rescale = (
                 (frame if name in frame else shared).get(name, [None])[0]
                 for name in (
                     "PlanePositionSequence",
@@ -142,7 +143,7 @@ def _slices(path: Path, header: pydicom.Dataset) -> Iterator[_Slice]:
             scale = (1.0, 0.0)
             if rescale is not None:
                 scale = float(rescale.RescaleSlope), float(rescale.RescaleIntercept)
-            yield _Slice(path, number, shape, *_geometry(place, turn, measures), scale)
+            yield _Slice(path, number, shape, *_geometry(position, axes, pixel), scale)
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise DualsegError(
             f"{path}: expected a header that says where each slice lies (position, orientation, "
@@ -178,6 +179,7 @@ def _without_copies(slices: list[_Slice]) -> tuple[list[_Slice], tuple[str, ...]
 
 
 def _require_one_stack(path: Path, slices: Sequence[_Slice]) -> None:
+    """Refuse a single slice, and slices that differ in size or direction."""
     first = slices[0]
     if len(slices) == 1:
         raise DualsegError(

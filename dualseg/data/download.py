@@ -84,18 +84,11 @@ def fetch(
                 "use it as it is"
             )
     arriving = root / ".arriving"
-    with ThreadPoolExecutor(WORKERS) as pool:
-        jobs = []
-        for case in wanted:
-            url = f"{source}/{paths[case].relative_to(root).as_posix()}"
-            part = arriving / f"{case}.part"
-            jobs.append(pool.submit(_fetch_file, url, part, paths[case], expected[case]))
-        try:
-            done = tqdm(as_completed(jobs), total=len(jobs), desc=f"fetching {name}", unit="file")
-            problems += [problem for job in done if (problem := job.result())]
-        except BaseException:  # Ctrl-C: what has not begun is not begun any more
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    jobs = []
+    for case in wanted:
+        url = f"{source}/{paths[case].relative_to(root).as_posix()}"
+        jobs.append((url, arriving / f"{case}.part", paths[case], expected[case]))
+    problems += _fetch_all(name, jobs)
     shutil.rmtree(arriving, ignore_errors=True)
     if problems:
         listed = "\n- ".join(sorted(problems))
@@ -106,6 +99,18 @@ def fetch(
     if wanted or not (root / MANIFEST).is_file():
         _describe(spec, files, paths)
     return [paths[case] for case in wanted]
+
+
+def _fetch_all(name: str, files: list[tuple[str, Path, Path, str]]) -> list[str]:
+    """Call `_fetch_file` for all files, several at a time; returns what went wrong."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        jobs = [pool.submit(_fetch_file, *file) for file in files]
+        try:
+            done = tqdm(as_completed(jobs), total=len(jobs), desc=f"fetching {name}", unit="file")
+            return [problem for job in done if (problem := job.result())]
+        except BaseException:  # Ctrl-C: files whose download has not begun are left out
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _describe(spec: DatasetSpec, files: CaseFiles, paths: Mapping[str, Path]) -> None:

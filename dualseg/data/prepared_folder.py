@@ -1,4 +1,4 @@
-"""The prepared layout: a folder that any data set ends in, whatever its raw files were.
+"""The prepared layout: the folder that every data set is prepared into, from any raw files.
 
 Its files are::
 
@@ -30,7 +30,7 @@ from .._util.files import (
     write_json,
 )
 from ..errors import DualsegError, brief
-from .case import fingerprint
+from .case import fingerprint, read_h5
 
 LAYOUT = 1
 MANIFEST = "manifest.json"
@@ -83,16 +83,18 @@ def case_record(
     }
 
 
-def read_case_record(root: Path, case_id: str) -> dict[str, Any] | None:
-    """The record of a case that was written whole, else None."""
+def read_case_record(root: Path, case_id: str, stamp: str) -> dict[str, Any] | None:
+    """The record of a case with this stamp whose file holds its arrays still; else None."""
     path = root / "cases" / f"{require_file_name(case_id, root)}.json"
     try:
         record = read_json(path)
         _require_record(record, path)
-        require_fields(record, {"stamp": str, "fingerprint": str}, path)
+        if record.get("stamp") != stamp:
+            return None
+        arrays = read_h5(root / record["file"], labeled=record["label_voxels"] is not None)
     except DualsegError:
         return None
-    return record if path.with_suffix(".h5").is_file() else None
+    return record if fingerprint(*arrays) == record.get("fingerprint") else None
 
 
 def write_manifest(
@@ -151,8 +153,8 @@ def read_manifest(root: Path) -> dict[str, Any]:
             f"{path}: expected layout {LAYOUT}, found {manifest.get('layout')!r}; prepare the data "
             "again with this version."
         )
-    fields = {"dataset": str, **dict.fromkeys(SPEC_FIELDS, object), "cases": dict}
-    require_fields(manifest, fields, path)
+    require_fields(manifest, dict.fromkeys(SPEC_FIELDS, object), path)
+    require_fields(manifest, {"dataset": str, "cases": dict}, path)
     for case_id, record in manifest["cases"].items():
         require_file_name(case_id, path)
         _require_record(record, path)

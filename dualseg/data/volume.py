@@ -108,12 +108,17 @@ def require_right_angles(affine: np.ndarray, path: Path, tolerance: float) -> No
 def require_same_grid(path: Path, volume: Volume, first_path: Path, first: Volume) -> None:
     """Refuse a volume that does not lie on the grid of another one, the image of its case.
 
-    Both must have their axes in the same order.
+    Parameters
+    ----------
+    path, first_path : Path
+        Files of the volume and of the image, for messages.
+    volume, first : Volume
+        The volume and the image, their axes in the same order.
 
     Raises
     ------
     DualsegError
-        For another shape, or corners further apart than half a voxel; names the file `path`.
+        For another shape, or corners further apart than half a voxel.
     """
     if first.values.shape != volume.values.shape:
         raise DualsegError(

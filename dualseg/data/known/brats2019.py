@@ -1,4 +1,4 @@
-"""BraTS 2019: brain MR in four modalities with tumour masks."""
+"""BraTS 2019: brain MR in four modalities with tumor masks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..spec import LESSON, SMOKE, DatasetSpec
 from ..splits import choose_lists
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
-# SSL4MIS: box of the brain, 99.9th percentile, z-score of the voxels above 0; all tumour parts are
+# SSL4MIS: box of the brain, 99.9th percentile, z-score of the voxels above 0; all tumor parts are
 # one foreground.
 RECIPE = Recipe(clip_percentile=99.9, normalise="zscore_nonzero", statistics="crop", crop="nonzero")
 BY_HAND = """\
-BraTS 2019: brain MR in four modalities with tumour masks
+BraTS 2019: brain MR in four modalities with tumor masks
   get    the training data (335 cases, MICCAI_BraTS_2019_Data_Training, folders HGG and LGG) through
          https://www.med.upenn.edu/cbica/brats2019/ (registration)
   terms  those of the registration, for research; cite Menze et al., IEEE TMI 34, 2015, Bakas et
          al., Scientific Data 4, 2017, and Bakas et al., arXiv:1811.02629
   put    {root}, as unpacked: <case>/<case>_flair.nii.gz, _t1, _t1ce, _t2 and _seg, at any depth
   next   dualseg data prepare brats2019 --images {root} --out BRATS
-  note   The compared methods use FLAIR alone and the whole tumour as one foreground; so does this.
+  note   The compared methods use FLAIR alone and the whole tumor as one foreground; so does this.
          --modalities flair t1 t1ce t2 makes four channels, --values 1 2 4 three classes"""
 
 

@@ -22,7 +22,7 @@ NIH Pancreas-CT: abdominal CT with pancreas masks
   get    from https://www.cancerimagingarchive.net/collection/pancreas-ct/ (the images come as
          DICOM through the archive's own downloader, the masks as a zip of label0001.nii.gz and
          so on)
-  terms  those on the collection's page (an attribution licence); cite Roth et al., MICCAI 2015, and
+  terms  those on the collection's page (an attribution license); cite Roth et al., MICCAI 2015, and
          Clark et al., Journal of Digital Imaging 26, 2013
   put    {root}/images/PANCREAS_0001/.../*.dcm, or NIfTI files whose names end in the four digits,
          and {root}/labels/label0001.nii.gz
