@@ -153,8 +153,8 @@ def read_manifest(root: Path) -> dict[str, Any]:
             f"{path}: expected layout {LAYOUT}, found {manifest.get('layout')!r}; prepare the data "
             "again with this version."
         )
-    require_fields(manifest, dict.fromkeys(SPEC_FIELDS, object), path)
     require_fields(manifest, {"dataset": str, "cases": dict}, path)
+    require_fields(manifest, dict.fromkeys(SPEC_FIELDS, object), path)
     for case_id, record in manifest["cases"].items():
         require_file_name(case_id, path)
         _require_record(record, path)
