@@ -10,7 +10,7 @@ import pytest
 from rawdata import save_as, save_dicom, save_nrrd, volumes
 
 from dualseg.cli.main import main
-from dualseg.data.find_volumes import volumes_by_case
+from dualseg.data.raw_files import volumes_by_case
 from dualseg.errors import DualsegError
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_data_layouts.md"

@@ -602,11 +602,14 @@ def test_bad_input_is_named_and_nothing_is_left_half(raw, name, capsys):
 
 
 BAD_CALLS = {
-    "spacing": (lambda: Recipe(spacing=(1, 0, 1)), "spacing: expected three sizes in mm"),
+    "spacing": (
+        lambda: Recipe(spacing=(1, 0, 1)),
+        "spacing: expected 3 values, each a finite number",
+    ),
     "value 0": (lambda: Recipe(values=(0, 1)), "values: expected different label values"),
     "value twice": (lambda: Recipe(values=(2, 2)), "values: expected different label values"),
     "share": (lambda: Recipe(test_share=1), "test_share: expected a number between 0 and 1"),
-    "seed": (lambda: Recipe(seed=-1), "seed: expected 0 or more"),
+    "seed": (lambda: Recipe(seed=-1), "seed: expected a whole number of at least 0"),
 }
 
 
@@ -648,7 +651,7 @@ BAD_FOLDERS = {
     "no JSON": (lambda m, r: m.write_text("{"), "manifest.json: expected JSON"),
     "a list": (lambda m, r: m.write_text("[]"), "manifest.json: expected a JSON object"),
     "another layout": (lambda m, r: m.write_text('{"layout": 2}'), "expected layout 1, found 2"),
-    "no entry": (lambda m, r: m.write_text('{"layout": 1}'), "expected the entry 'dataset'"),
+    "no entry": (lambda m, r: m.write_text('{"layout": 1}'), "expected the key 'dataset'"),
     "no list": (lambda m, r: (r / "test.list").unlink(), "test.list: expected the list"),
     "strange id": (lambda m, r: (r / "test.list").write_text("x"), "found no 'x'"),
     "missing file": (

@@ -648,7 +648,7 @@ BAD = {
     "pancreas: an empty label": (
         "pancreas",
         lambda r: empty_label(r / "labels" / "label0003.nii.gz"),
-        r"label0003.nii.gz: expected a labeled voxel to crop round",
+        r"label0003.nii.gz: expected a labeled voxel to crop around",
     ),
     "brats: nothing there": (
         "brats2019",
@@ -675,7 +675,7 @@ BAD = {
     "brats: an empty scan": (
         "brats2019",
         lambda r: empty_label(next(r.rglob("*X1_1_flair.nii.gz"))),
-        r"X1_1_seg.nii.gz: expected an intensity other than 0 to crop round",
+        r"X1_1_seg.nii.gz: expected an intensity other than 0 to crop around",
     ),
     "brats: an unknown modality": (
         "brats2019",
@@ -712,7 +712,7 @@ BAD_RECIPES = {
     "statistics": ({"statistics": "all"}, "statistics: expected one of crop, scan"),
     "crop": ({"crop": "heart"}, "crop: expected one of centre, label, none, nonzero"),
     "margin": ({"margin": (3, 2)}, "margin: expected two numbers of voxels, the smaller one"),
-    "size": ({"size": (0, 1, 1)}, "size: expected three numbers of voxels of at least 1"),
+    "size": ({"size": (0, 1, 1)}, "size: expected 3 values, each a whole number of at least 1"),
     "axes": ({"axes": "yz"}, "axes: expected one of xy, xyz"),
 }
 
@@ -729,7 +729,7 @@ def test_no_label_to_crop_round_in_a_folder(tmp_path):
         save_as(tmp_path / "images" / f"{i}.nii", volumes(i)[0])
         if i < 3:
             save_as(tmp_path / "labels" / f"{i}.nii", volumes()[1])
-    with pytest.raises(DualsegError, match=r"3.nii: expected a labeled voxel to crop round"):
+    with pytest.raises(DualsegError, match=r"3.nii: expected a labeled voxel to crop around"):
         prepare(
             "folder",
             tmp_path / "images",

@@ -13,6 +13,11 @@ from .dataset import (
     Split as Split,
     open_dataset as open_dataset,
 )
+from .grids import (
+    resize as resize,
+    shrink_image as shrink_image,
+    shrink_label as shrink_label,
+)
 from .known import (
     DATASETS as DATASETS,
     dataset_spec as dataset_spec,
@@ -28,4 +33,7 @@ from .recipe import (
 )
 from .spec import (
     DatasetSpec as DatasetSpec,
+)
+from .volume_files import (
+    oriented as oriented,
 )

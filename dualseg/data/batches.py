@@ -21,7 +21,16 @@ _LABELED, _UNLABELED, _CROP = range(3)  # separate random streams
 
 @dataclass(frozen=True)
 class Batch:
-    """image (B, C, X, Y, Z) float32; label (L, X, Y, Z) int64 of the first L samples; B ids."""
+    """Crops to train with; the labeled ones stand first.
+
+    Parameters
+    ----------
+    image : Tensor (B, C, X, Y, Z) float32
+    label : Tensor (L, X, Y, Z) int64
+        Class numbers of the first L samples.
+    ids : tuple of str
+        The case of each of the B samples.
+    """
 
     image: Tensor
     label: Tensor
@@ -29,11 +38,11 @@ class Batch:
 
     @property
     def labeled(self) -> int:
-        """Number of labeled samples; they stand first."""
+        """Number of labeled samples."""
         return len(self.label)
 
     def to(self, device: torch.device) -> Batch:
-        """A copy on the device; from pinned memory without waiting for it."""
+        """A copy on the device; from page-locked memory the program does not wait for it."""
         image, label = (t.to(device, non_blocking=True) for t in (self.image, self.label))
         return Batch(image, label.long(), self.ids)
 
@@ -52,8 +61,21 @@ class BatchSampler:
     sampler; the unlabeled stream has passes of its own. (Yu et al., UA-MT, 2019, shuffle it anew
     at each labeled epoch instead, so that there most unlabeled cases are drawn with replacement.)
 
-    `ranks` is (this process, number of processes): each draws every so many-th sample of either
-    stream, beginning with its own; together they draw what a single process would.
+    Parameters
+    ----------
+    dataset : Dataset
+        Gives the volumes.
+    split : Split
+        Says which cases are labeled and which unlabeled.
+    config : TrainConfig
+        Says the size of a crop and the number of crops in a batch.
+    seed : int
+        Together with the step it determines the batch.
+    unlabeled : bool
+        Whether the batch has unlabeled samples.
+    ranks : tuple of int
+        Number of this process, and number of processes. Of n processes each draws every n-th sample
+        of both streams; together they draw what a single process would.
     """
 
     def __init__(
@@ -76,39 +98,38 @@ class BatchSampler:
     def batch(self, step: int) -> Batch:
         """The batch of training step `step` (from 0), on the CPU."""
         ids = self._draw(self.labeled, self.config.labeled_batch, _LABELED, step)
-        places = list(range(len(ids)))[self.share]
-        count = len(places)
+        samples = list(enumerate(ids))[self.share]
+        count = len(samples)
         if self.unlabeled:
-            ids += self._draw(self.unlabeled, self.config.unlabeled_batch, _UNLABELED, step)
-            places += list(range(len(ids)))[self.config.labeled_batch :][self.share]
-        ids = [ids[place] for place in places]
+            ids = self._draw(self.unlabeled, self.config.unlabeled_batch, _UNLABELED, step)
+            samples += list(enumerate(ids, self.config.labeled_batch))[self.share]
         # Crops are views of the mapped files until they are written here, once.
-        images = np.empty((len(ids), self.dataset.spec.channels, *self.config.patch), np.float32)
+        shape = (len(samples), self.dataset.spec.channels, *self.config.patch)
+        images = np.empty(shape, np.float32)
         labels = np.empty((count, *self.config.patch), np.int64)
-        for i, (case_id, place) in enumerate(zip(ids, places, strict=True)):
-            image, label, scale = self._crop(case_id, step, place)
+        for i, (number, case_id) in enumerate(samples):
+            image, label, scale = self._crop(case_id, step, number)
             scale.apply(image, out=images[i])
             if i < count:
                 labels[i] = label
-        return Batch(torch.from_numpy(images), torch.from_numpy(labels), tuple(ids))
+        drawn = tuple(case_id for _, case_id in samples)
+        return Batch(torch.from_numpy(images), torch.from_numpy(labels), drawn)
 
     def _draw(self, ids: tuple[str, ...], size: int, stream: int, step: int) -> list[str]:
         """`size` ids of the stream; no id twice in a batch while there are enough of them."""
         batches = max(len(ids) // size, 1)
-        epoch, place = divmod(step, batches)
+        epoch, batch = divmod(step, batches)
         order = np.random.default_rng([self.seed, stream, epoch]).permutation(len(ids))
-        return [ids[order[k % len(ids)]] for k in range(place * size, (place + 1) * size)]
+        return [ids[order[k % len(ids)]] for k in range(batch * size, (batch + 1) * size)]
 
     def _crop(
-        self, case_id: str, step: int, place: int
+        self, case_id: str, step: int, number: int
     ) -> tuple[np.ndarray, np.ndarray, IntensityScale]:
-        """A crop as stored, and the scale of its volume."""
-        rng = np.random.default_rng([self.seed, _CROP, step, place])
+        """The crop of the batch's sample `number` as stored, and the scale of its volume."""
+        rng = np.random.default_rng([self.seed, _CROP, step, number])
         case, scale = self._open(case_id)
-        # Padding with the value that becomes 0.
-        image, label = random_crop(
-            case.channels, case.label, self.config.patch, rng, fill=scale.center
-        )
+        patch, fill = self.config.patch, scale.center  # padding becomes 0
+        image, label = random_crop(case.channels, case.label, patch, rng, fill)
         if self.config.flips:
             image, label = random_turn_and_flip(image, label, rng)
         return image, label, scale
@@ -125,7 +146,10 @@ class BatchSampler:
 class IntensityScale:
     """How a volume's intensities become what the networks see: (image - center) / width.
 
-    Both numbers are arrays (C, 1, 1, 1), as each channel has its own.
+    Parameters
+    ----------
+    center, width : ndarray (C, 1, 1, 1) float32
+        Each channel has its own.
     """
 
     center: np.ndarray
@@ -133,11 +157,20 @@ class IntensityScale:
 
     @classmethod
     def of(cls, image: np.ndarray, recipe: str) -> IntensityScale:
-        """ "zscore": mean and standard deviation of the whole volume given; "stored": no change.
+        """The scale of a volume.
 
         The z-score undoes any brightness and contrast setting of a volume, so it gives the same for
-        a raw scan and for one that was normalised before. A constant image becomes 0. Shapes: image
-        (C, X, Y, Z).
+        a raw scan and for one that was normalized before. A constant image becomes 0.
+
+        Parameters
+        ----------
+        image : ndarray (C, X, Y, Z)
+        recipe : str
+            "zscore": mean and standard deviation of the whole volume; "stored": no change.
+
+        Returns
+        -------
+        IntensityScale
         """
         if recipe == "stored":
             center, width = np.zeros(len(image)), np.ones(len(image))
@@ -159,36 +192,57 @@ def random_crop(
     rng: np.random.Generator,
     fill: np.ndarray | float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A crop of size `patch` at a uniformly random place, from a volume of any size.
-
-    Shapes: image (..., X, Y, Z), label (X, Y, Z) -> (..., *patch), patch; `fill` broadcasts to the
-    image.
+    """A crop at a uniformly random position, from a volume of any size.
 
     The field's padding rule (UA-MT): if any side is no larger than the patch, all sides are padded
     on both ends by max((patch - side) // 2 + 3, 0), the image with `fill`, the label with 0. Unlike
-    there, the last place can be drawn too.
+    there, the last position can be drawn too.
+
+    Parameters
+    ----------
+    image : ndarray (..., X, Y, Z)
+    label : ndarray (X, Y, Z)
+    patch : tuple of int
+        Sides (x, y, z) of the crop in voxels.
+    rng : numpy.random.Generator
+    fill : float or ndarray
+        Intensity of the padding, of a shape that broadcasts to the image's.
+
+    Returns
+    -------
+    image : ndarray (..., x, y, z)
+    label : ndarray (x, y, z)
     """
-    if any(side <= size for side, size in zip(label.shape, patch, strict=True)):
-        margins = [
-            (max((size - side) // 2 + 3, 0),) * 2
-            for side, size in zip(label.shape, patch, strict=True)
-        ]
+    sides = list(zip(label.shape, patch, strict=True))
+    if any(side <= size for side, size in sides):
+        margins = [(max((size - side) // 2 + 3, 0),) * 2 for side, size in sides]
         inside = np.pad(np.ones(label.shape, bool), margins)
         image = np.where(inside, np.pad(image, [(0, 0)] * (image.ndim - 3) + margins), fill)
         label = np.pad(label, margins)
     starts = [rng.integers(side - size + 1) for side, size in zip(label.shape, patch, strict=True)]
-    window = tuple(slice(s, s + size) for s, size in zip(starts, patch, strict=True))
-    return image[(..., *window)], label[window]
+    x, y, z = (slice(start, start + size) for start, size in zip(starts, patch, strict=True))
+    return image[..., x, y, z], label[x, y, z]
 
 
 def random_turn_and_flip(
     image: np.ndarray, label: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Quarter turns in the x-y plane (0 or 2 if the patch is not square) and flips in x and y.
+    """Random quarter turns in the x-y plane and flips in x and y, the same of image and label.
 
-    Shapes: image (..., X, Y, Z), label (X, Y, Z).
+    Parameters
+    ----------
+    image : ndarray (..., X, Y, Z)
+    label : ndarray (X, Y, Z)
+        If it is not square in x and y, only half turns are drawn.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    image, label : ndarray
+        Views of the same shapes.
     """
     square = label.shape[0] == label.shape[1]
-    turns = rng.integers(4) if square else 2 * rng.integers(2)
-    axes = [axis for axis in (-3, -2) if rng.random() < 0.5]
-    return tuple(np.flip(np.rot90(v, turns, axes=(-3, -2)), axes) for v in (image, label))
+    turns = int(rng.integers(4) if square else 2 * rng.integers(2))
+    axes = tuple(axis for axis in (-3, -2) if rng.random() < 0.5)
+    image, label = (np.flip(np.rot90(v, turns, axes=(-3, -2)), axes) for v in (image, label))
+    return image, label

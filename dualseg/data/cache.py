@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,44 +25,40 @@ class CacheEntry:
     stamp: str
     """Changes when the source changes; an entry with another stamp is written anew."""
 
-    @property
-    def image(self) -> Path:
-        return self.stem.with_name(self.stem.name + ".image.npy")
-
-    @property
-    def label(self) -> Path:
-        return self.stem.with_name(self.stem.name + ".label.npy")
-
-    @property
-    def note(self) -> Path:
-        return self.stem.with_name(self.stem.name + ".json")
-
     def is_fresh(self) -> bool:
         """Whether the entry is whole and from the source as it is now."""
-        return self._noted("stamp") == self.stamp and self.sha256() is not None
+        return self._note().get("stamp") == self.stamp
 
     def sha256(self) -> str | None:
         """Of the full-grid arrays that the entry was made from; None where it is not whole."""
-        return self._noted("sha256") if self.image.is_file() and self.label.is_file() else None
+        return self._note().get("sha256")
 
-    def arrays(self) -> Sequence[np.ndarray]:
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Image and label, memory-mapped; raises OSError or ValueError where they are damaged."""
-        return [np.load(path, mmap_mode="r") for path in (self.image, self.label)]
+        image, label = self._file("image.npy"), self._file("label.npy")
+        return np.load(image, mmap_mode="r"), np.load(label, mmap_mode="r")
 
-    def _noted(self, name: str) -> str | None:
+    def _file(self, ending: str) -> Path:
+        return self.stem.with_name(f"{self.stem.name}.{ending}")
+
+    def _note(self) -> dict[str, Any]:
+        """The note; empty where the entry is not whole."""
+        if not (self._file("image.npy").is_file() and self._file("label.npy").is_file()):
+            return {}
         try:
-            return read_json(self.note).get(name)
+            return read_json(self._file("json"))
         except DualsegError:
-            return None
+            return {}
 
     def write(self, case: Case, factor: int, classes: int) -> None:
+        """Make the entry anew from the case on its full grid."""
         remove_scraps(self.stem.parent, older_than=DAY)
         sha256 = fingerprint(case.image, case.label)
         note = json.dumps({"stamp": self.stamp, "sha256": sha256}).encode()
         image, label = shrink_image(case.image, factor), shrink_label(case.label, factor, classes)
         try:
-            write_atomically(self.image, lambda file: np.save(file, image))
-            write_atomically(self.label, lambda file: np.save(file, label))
-            write_atomically(self.note, lambda file: file.write(note))
+            write_atomically(self._file("image.npy"), lambda file: np.save(file, image))
+            write_atomically(self._file("label.npy"), lambda file: np.save(file, label))
+            write_atomically(self._file("json"), lambda file: file.write(note))
         except DualsegError as error:
             raise DualsegError(f"{error} DUALSEG_CACHE says where this cache is.") from error

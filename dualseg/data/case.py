@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,13 @@ from ..errors import DualsegError
 class Case:
     """One volume on some grid.
 
-    image (X, Y, Z) float32, or (C, X, Y, Z) with several modalities; label (X, Y, Z) uint8 class
-    numbers.
+    Parameters
+    ----------
+    id : str
+        Its name in the data set's lists.
+    image : ndarray (X, Y, Z), or (C, X, Y, Z) with several modalities; float32
+    label : ndarray (X, Y, Z) uint8
+        Class numbers; zeros where the case has no label.
     """
 
     id: str
@@ -31,14 +37,14 @@ class Case:
 
     @property
     def picture(self) -> np.ndarray:
-        """The first modality (X, Y, Z), to be looked at."""
+        """The first modality (X, Y, Z), for pictures."""
         return self.channels[0]
 
 
 def fingerprint(image: np.ndarray, label: np.ndarray | None) -> str:
-    """SHA-256 over shapes and values of a case, the same however it is filed.
+    """SHA-256 over shapes and values of a case's arrays, whatever its file's format.
 
-    image (X, Y, Z) or (C, X, Y, Z), label (X, Y, Z) class numbers; None is as a label of zeros.
+    The shapes are those of `Case`; no label counts as a label of zeros.
     """
     if label is None:
         label = np.zeros(image.shape[-3:], np.uint8)
@@ -49,6 +55,7 @@ def fingerprint(image: np.ndarray, label: np.ndarray | None) -> str:
 
 
 def read_h5(path: Path, labeled: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Image and label of an HDF5 file; where it is not `labeled`, the label is zeros."""
     import h5py
 
     try:
@@ -70,7 +77,7 @@ def read_h5(path: Path, labeled: bool) -> tuple[np.ndarray, np.ndarray]:
         ) from error
 
 
-def _array(file, name: str, path: Path) -> np.ndarray:
+def _array(file: Any, name: str, path: Path) -> np.ndarray:
     """An array that is stored in the file itself, of numbers, and not too large."""
     import h5py
 
@@ -89,18 +96,16 @@ def _array(file, name: str, path: Path) -> np.ndarray:
 
 
 def checked_case(
-    case_id: str,
-    image: np.ndarray,
-    label: np.ndarray,
-    place: str,
-    classes: int,
-    channels: int = 1,
+    case_id: str, image: np.ndarray, label: np.ndarray, place: str, classes: int, channels: int = 1
 ) -> Case:
-    if image.ndim != 3 + (channels > 1):
-        axes = f"three axes after {channels} channels" if channels > 1 else "three axes"
+    """The case of arrays that were read; raises DualsegError, naming `place`, if they do not fit.
+
+    They must have the shapes of `Case`, finite intensities, and labels from 0 to `classes` - 1.
+    """
+    several = channels > 1
+    if image.ndim != 3 + several or (several and len(image) != channels):
+        axes = f"{channels} channels and three axes" if several else "three axes"
         raise DualsegError(f"{place}: expected an image of {axes}, found shape {image.shape}.")
-    if channels > 1 and len(image) != channels:
-        raise DualsegError(f"{place}: expected {channels} channels, found {len(image)}.")
     if label.shape != image.shape[-3:]:
         raise DualsegError(
             f"{place}: expected image and label of one shape, found {image.shape} and "

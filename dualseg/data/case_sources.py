@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from .._util.files import require_file_name
 from ..errors import DualsegError
 from .case import read_h5
 
@@ -17,16 +16,16 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 
 class CaseSource:
-    """What a `Dataset` asks of its cases' source. A data set with files of its own derives one."""
+    """What a `Dataset` asks of the source of its cases; a data set of another kind derives one."""
 
     @property
     def where(self) -> str:
-        """The folder, or another word that tells this source from others."""
+        """The folder, or another text that tells this source from others."""
         raise NotImplementedError
 
-    def place(self, case_id: str) -> str:
-        """The case's file, for messages."""
-        raise NotImplementedError
+    def origin(self, case_id: str) -> str:
+        """Where the case comes from, for messages."""
+        return f"case {case_id}"
 
     def stamp(self, case_id: str) -> str:
         """A text that changes when the case would be read otherwise.
@@ -51,7 +50,7 @@ class CaseSource:
         return None
 
     def noted_fingerprint(self, case_id: str) -> str | None:
-        """The fingerprint that the arrays had when they were prepared; None where nobody noted."""
+        """The fingerprint of the arrays when they were prepared; None where there is no note."""
         return None
 
 
@@ -69,7 +68,7 @@ class CaseFiles(CaseSource):
     def where(self) -> str:
         return str(self.root.resolve())
 
-    def place(self, case_id: str) -> str:
+    def origin(self, case_id: str) -> str:
         return str(self.path(case_id))
 
     def stamp(self, case_id: str) -> str:
@@ -86,16 +85,6 @@ class CaseFiles(CaseSource):
 
     def read(self, case_id: str) -> Arrays:
         return read_h5(self.path(case_id), self.has_label(case_id))
-
-
-@dataclass(frozen=True)
-class CaseFolders(CaseFiles):
-    """ROOT/<case>/NAME: a folder for each case, as several data sets are published."""
-
-    name: str
-
-    def path(self, case_id: str) -> Path:
-        return self.root / require_file_name(case_id, self.root) / self.name
 
 
 @dataclass(frozen=True)

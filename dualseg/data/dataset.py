@@ -29,7 +29,13 @@ from .spec import DatasetSpec
 
 @dataclass(frozen=True)
 class Split:
-    """Case ids by use; no id is in two of them."""
+    """Case ids by use.
+
+    Raises
+    ------
+    DualsegError
+        For an id that stands twice.
+    """
 
     labeled: tuple[str, ...]
     unlabeled: tuple[str, ...]
@@ -50,15 +56,26 @@ class Split:
 
 @dataclass(eq=False)
 class Dataset:
-    """A data set on one grid. Built by `open_dataset`."""
+    """A data set on one grid, as `open_dataset` gives it.
+
+    Parameters
+    ----------
+    spec : DatasetSpec
+        What is known of the data set: classes, voxel size, sizes of the networks.
+    source : CaseSource
+        Reads the cases.
+    train, test : tuple of str
+        Ids of the cases in the order of the lists.
+    factor : int
+        Full-grid voxels along one side of a voxel of this grid.
+    """
 
     spec: DatasetSpec
     source: CaseSource
     train: tuple[str, ...]
     test: tuple[str, ...]
     factor: int
-    """Full-grid voxels along one side of a voxel of this grid."""
-    _known: dict[str, tuple[CacheEntry, str]] = field(default_factory=dict, repr=False)
+    _known: dict[str, tuple[CacheEntry, str | None]] = field(default_factory=dict, repr=False)
     """Cache entry and SHA-256 of the cases that `cache` has given a fingerprint of."""
 
     def has_label(self, case_id: str) -> bool:
@@ -114,19 +131,26 @@ class Dataset:
     def read(self, case_id: str) -> Case:
         """The case on the full grid, straight from its source, checked.
 
-        Raises DualsegError naming the file where it is missing, damaged or does not fit the spec.
+        Raises
+        ------
+        DualsegError
+            Naming the file, where it is missing, damaged or does not fit the spec.
         """
-        image, label = self.source.read(case_id)
-        place = self.source.place(case_id)
+        origin, classes = self.source.origin(case_id), len(self.spec.classes)
         return checked_case(
-            case_id, image, label, place, len(self.spec.classes), self.spec.channels
+            case_id, *self.source.read(case_id), origin, classes, self.spec.channels
         )
 
     def case(self, case_id: str) -> Case:
         """The case on this grid, memory-mapped from the cache (written on first use).
 
         A case that `cache` has given a fingerprint of stays what it was: its source is not looked
-        at while the cache has it. Raises DualsegError where it had to be read again and differs.
+        at while the cache has it.
+
+        Raises
+        ------
+        DualsegError
+            As `read`, and where the case had to be read again and differs.
         """
         entry, sha256 = self._known.get(case_id, (None, None))
         if entry is None or entry.sha256() != sha256:
@@ -159,18 +183,17 @@ class Dataset:
         return self.case(case_id), full
 
     def cache(self, case_ids: Iterable[str]) -> str:
-        """Fill the cache for these cases; returns their fingerprint.
+        """Fill the cache for these cases.
 
-        The fingerprint is a SHA-256 over ids and full-grid arrays, so it does not depend on the
-        grid, the file format or the machine.
+        Returns
+        -------
+        str
+            Their fingerprint: a SHA-256 over ids and full-grid arrays, so that it does not depend
+            on the grid, the file format or the machine.
         """
         case_ids = list(case_ids)
-        missing = [case for case in case_ids if not self._cache_entry(case).is_fresh()]
-        for case in tqdm(
-            missing, desc=f"reading {self.spec.name}", unit="case", disable=not missing
-        ):
-            self._cached(case)
-        for case in case_ids:
+        filled = all(self._cache_entry(case).is_fresh() for case in case_ids)
+        for case in tqdm(case_ids, f"reading {self.spec.name}", unit="case", disable=filled):
             entry = self._cached(case)
             self._known[case] = entry, entry.sha256()
         hashes = sorted(f"{case} {self._known[case][1]}" for case in case_ids)
@@ -178,7 +201,9 @@ class Dataset:
 
     def sha256(self, case_id: str) -> str:
         """Of the case's full-grid arrays."""
-        return self._cached(case_id).sha256()
+        sha256 = self._cached(case_id).sha256()
+        assert sha256 is not None  # the entry is whole
+        return sha256
 
     def _cached(self, case_id: str) -> CacheEntry:
         entry = self._cache_entry(case_id)
@@ -199,10 +224,26 @@ class Dataset:
 def open_dataset(
     name: str, root: str | os.PathLike | None = None, resolution: str = "full"
 ) -> Dataset:
-    """Open a data set by name, or a prepared folder; `resolution` is "full", "half" or "quarter".
+    """Open a known data set, or a prepared folder.
 
-    Raises DualsegError for an unknown name or resolution, a missing or damaged folder, a test case
-    without a label, or an id in two lists.
+    Parameters
+    ----------
+    name : str
+        Name of a data set (a key of `DATASETS`), or path of a prepared folder.
+    root : path, optional
+        Folder with the files of a named data set; the phantom needs none.
+    resolution : str
+        Grid of the volumes: "full", "half" or "quarter".
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    DualsegError
+        For an unknown name or resolution, a missing or damaged folder, a test case without a label,
+        or an id in two lists.
     """
     require_one_of("resolution", resolution, RESOLUTIONS)
     name, root, spec = resolve_dataset(name, None if root is None else str(root))

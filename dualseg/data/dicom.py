@@ -1,7 +1,7 @@
 """One volume from a DICOM series: a folder with a file a slice, or one enhanced multi-frame file.
 
-Headers are read by pydicom, so that every slice's own place is known before anything is believed;
-voxels of slices by SimpleITK, which decodes what scanners compress.
+pydicom reads the headers, so that each slice's own position can be checked; SimpleITK reads the
+voxels of slices, as it decodes what scanners compress.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from .._util.memory import require_memory
 from ..errors import DualsegError
 from .volume import LPS_TO_RAS, Volume, silent_itk
 
-# How far, in voxels, a slice may lie from its place on a regular grid.
+# How far, in voxels, a slice may lie from its position on a regular grid.
 ALONG, ACROSS = 0.1, 0.25
-WAY_OUT = "`dcm2niix FOLDER` (a program of its own) writes NIfTI files that can be used instead"
+CONVERT = "`dcm2niix FOLDER` (a program of its own) writes NIfTI files that can be used instead"
 COPIES = "slices whose file is there twice, with the same bytes, were taken once"
 
 
 @dataclass(frozen=True)
 class _Slice:
-    """Where one slice lies, by its own header; lengths in mm, directions in LPS."""
+    """Position and size of one slice, by its own header; lengths in mm, directions in LPS."""
 
     path: Path
     frame: int | None  # its number in a multi-frame file
@@ -52,7 +52,7 @@ def read_dicom(path: Path) -> Volume:
     ------
     DualsegError
         Where there is another number of series than one, or where its slices are not one volume
-        at equal distances along their normal; says which it was.
+        at equal distances along their normal; the message says which it was.
     """
     headers = _the_series(path)
     slices = [piece for file, header in headers for piece in _slices(file, header)]
@@ -117,20 +117,21 @@ def _image_header(path: Path) -> pydicom.Dataset | None:
 
 
 def _slices(path: Path, header: pydicom.Dataset) -> Iterator[_Slice]:
+    """The one slice of a file, or each frame of a multi-frame file."""
     if header.get("SamplesPerPixel", 1) != 1:
         raise DualsegError(f"{path}: expected gray values, found colors; choose another series.")
     if "MOSAIC" in header.get("ImageType", ()):
         raise DualsegError(
-            f"{path}: expected one slice a file, found a mosaic of many slices; {WAY_OUT}."
+            f"{path}: expected one slice a file, found a mosaic of many slices; {CONVERT}."
         )
     shape = int(header.Rows), int(header.Columns)
     try:
         if "PerFrameFunctionalGroupsSequence" not in header:
-            yield _Slice(path, None, shape, *_place(header, header, header))
+            yield _Slice(path, None, shape, *_geometry(header, header, header))
             return
         shared = header.SharedFunctionalGroupsSequence[0]
         for number, frame in enumerate(header.PerFrameFunctionalGroupsSequence):
-            place, turn, measures, rescale = (
+            position, axes, pixel, rescale = (
                 (frame if name in frame else shared).get(name, [None])[0]
                 for name in (
                     "PlanePositionSequence",
@@ -142,40 +143,43 @@ def _slices(path: Path, header: pydicom.Dataset) -> Iterator[_Slice]:
             scale = (1.0, 0.0)
             if rescale is not None:
                 scale = float(rescale.RescaleSlope), float(rescale.RescaleIntercept)
-            yield _Slice(path, number, shape, *_place(place, turn, measures), scale)
+            yield _Slice(path, number, shape, *_geometry(position, axes, pixel), scale)
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise DualsegError(
             f"{path}: expected a header that says where each slice lies (position, orientation, "
-            f"pixel spacing), found none; choose a series of slices, or else "
-            f"{WAY_OUT}."
+            f"pixel spacing), found none; choose a series of slices, or else {CONVERT}."
         ) from error
 
 
-def _place(place, turn, measures) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    rows, columns = map(float, measures.PixelSpacing)
-    position = np.array(place.ImagePositionPatient, dtype=np.float64)
-    axes = np.array(turn.ImageOrientationPatient, dtype=np.float64).reshape(2, 3)
+def _geometry(
+    position_of: pydicom.Dataset, axes_of: pydicom.Dataset, pixel_of: pydicom.Dataset
+) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """Position, axes and pixel size of a slice; ValueError or AttributeError if there are none."""
+    rows, columns = map(float, pixel_of.PixelSpacing)
+    position = np.array(position_of.ImagePositionPatient, dtype=np.float64)
+    axes = np.array(axes_of.ImageOrientationPatient, dtype=np.float64).reshape(2, 3)
     if position.shape != (3,) or not np.isfinite([*position, *axes.ravel()]).all():
-        raise ValueError("no place")
+        raise ValueError("no finite position and axes")
     return position, axes, (columns, rows)
 
 
 def _without_copies(slices: list[_Slice]) -> tuple[list[_Slice], tuple[str, ...]]:
     """Each slice once, where the same file lies there twice."""
-    places: dict[tuple, list[_Slice]] = {}
+    places: dict[tuple[float, ...], list[_Slice]] = {}
     for piece in slices:
         places.setdefault(tuple(piece.position), []).append(piece)
-    kept = []
+    kept: list[_Slice] = []
     for pieces in places.values():
+        different: dict[bytes, _Slice] = {}
         if len(pieces) > 1 and pieces[0].frame is None:
-            pieces = list(
-                {hashlib.sha256(p.path.read_bytes()).digest(): p for p in pieces[::-1]}.values()
-            )[::-1]
-        kept += pieces
+            for piece in pieces:
+                different.setdefault(hashlib.sha256(piece.path.read_bytes()).digest(), piece)
+        kept += list(different.values()) or pieces
     return kept, (COPIES,) if len(kept) < len(slices) else ()
 
 
 def _require_one_stack(path: Path, slices: Sequence[_Slice]) -> None:
+    """Refuse a single slice, and slices that differ in size or direction."""
     first = slices[0]
     if len(slices) == 1:
         raise DualsegError(
@@ -206,12 +210,12 @@ def _require_one_slice_a_place(path: Path, slices: Sequence[_Slice]) -> None:
     if places == 1:
         raise DualsegError(
             f"{path}: expected slices side by side, found all {len(slices)} at one place (a time "
-            f"series, or no volume); choose another series, or else {WAY_OUT}."
+            f"series, or no volume); choose another series, or else {CONVERT}."
         )
     if repeated.sum() > 0.4 * places:
         raise DualsegError(
             f"{path}: expected one slice at each place, found {len(slices)} slices at {places} "
-            f"places: several volumes (phases or echoes) in one series; {WAY_OUT}, one a volume."
+            f"places: several volumes (phases or echoes) in one series; {CONVERT}, one a volume."
         )
     if repeated.any():
         at = int(repeated.argmax())
@@ -244,7 +248,7 @@ def _regular_step(path: Path, slices: Sequence[_Slice]) -> float:
     lean = np.degrees(np.arctan2(np.linalg.norm(across[-1]), offsets[-1, 2]))
     raise DualsegError(
         f"{path}: expected slices that follow each other along their normal, found steps that "
-        f"lean {lean:.1f} degrees away from it (a tilted gantry); {WAY_OUT}, with the tilt "
+        f"lean {lean:.1f} degrees away from it (a tilted gantry); {CONVERT}, with the tilt "
         "corrected."
     )
 
@@ -255,7 +259,7 @@ def _unequal(steps: np.ndarray) -> str:
     wide = np.flatnonzero(steps > 1.5 * usual)
     regular = np.abs(np.delete(steps, wide) - usual).max(initial=0) < ALONG * usual
     if not regular or not 0 < len(wide) <= max(1, len(steps) // 8):
-        return f"steps from {steps.min():.2f} to {steps.max():.2f} mm; {WAY_OUT}, resampled."
+        return f"steps from {steps.min():.2f} to {steps.max():.2f} mm; {CONVERT}, resampled."
     where = ", ".join(str(gap + 1) for gap in wide)
     return (
         f"{steps[wide[0]]:.2f} mm instead of {usual:.2f} mm after slice {where} of "
@@ -292,7 +296,7 @@ def _frames(path: Path, slices: Sequence[_Slice]) -> np.ndarray:
             except Exception as error:  # each decoder raises its own
                 raise DualsegError(
                     f"{piece.path}: expected readable, uncompressed frames, found others; "
-                    f"{WAY_OUT}."
+                    f"{CONVERT}."
                 ) from error
             stored[piece.path] = pixels.reshape(-1, *piece.shape)
         slope, intercept = piece.rescale

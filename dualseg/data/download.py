@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -40,49 +39,56 @@ def fetch(
     source: str | None = None,
     expected: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Download a data set's files to `root`, then describe them in its manifest; returns the new.
+    """Download a data set's files, then describe them in a manifest.
 
     A file that is there with the right content is left alone, so an interrupted fetch goes on where
-    it stopped. `source` is another base address (a mirror), `expected` other checksums by case id;
-    the lists are the published ones, without ids that are not expected.
+    it stopped. The lists are the published ones, without ids that are not expected.
 
-    Raises DualsegError for an unknown data set, and, after all other files are fetched, naming each
-    file that is missing at the source, arrived damaged, or stands in `root` with other content
-    (which is never overwritten).
+    Parameters
+    ----------
+    name : str
+        Name of a data set that a program may fetch.
+    root : str or Path
+        Folder to put the files in.
+    source : str, optional
+        Another base address (a mirror).
+    expected : mapping of str to str, optional
+        Other SHA-256 checksums by case id.
+
+    Returns
+    -------
+    list of Path
+        The files that were fetched.
+
+    Raises
+    ------
+    DualsegError
+        For an unknown data set, and, after all other files are fetched, naming each file that is
+        missing at the source, arrived damaged, or stands in `root` with other content (which is
+        never overwritten).
     """
     require_one_of("dataset", name, [known for known, spec in DATASETS.items() if spec.download])
     spec, root = DATASETS[name], Path(root)
+    assert spec.published_files is not None  # what may be downloaded can be read as it is
+    files = spec.published_files(root)
     expected = checksums(name) if expected is None else expected
     source = (source or spec.download).rstrip("/")
-    files = spec.published_files(root)
     paths = {case: files.path(case) for case in expected}
     problems, wanted = [], []
     for case, path in tqdm(paths.items(), desc=f"looking for {name}", unit="file", leave=False):
         if not path.exists():
             wanted.append(case)
-        elif _sha256(path) != expected[case]:
+        elif pooch.file_hash(path) != expected[case]:
             problems.append(
                 f"{path}: stands there with other content than the public file; move it away, or "
                 "use it as it is"
             )
     arriving = root / ".arriving"
-    with ThreadPoolExecutor(WORKERS) as pool:
-        jobs = [
-            pool.submit(
-                _fetch_file,
-                f"{source}/{paths[case].relative_to(root).as_posix()}",
-                arriving / f"{case}.part",
-                paths[case],
-                expected[case],
-            )
-            for case in wanted
-        ]
-        try:
-            done = tqdm(as_completed(jobs), total=len(jobs), desc=f"fetching {name}", unit="file")
-            problems += [problem for job in done if (problem := job.result())]
-        except BaseException:  # Ctrl-C: what has not begun is not begun any more
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    jobs = []
+    for case in wanted:
+        url = f"{source}/{paths[case].relative_to(root).as_posix()}"
+        jobs.append((url, arriving / f"{case}.part", paths[case], expected[case]))
+    problems += _fetch_all(name, jobs)
     shutil.rmtree(arriving, ignore_errors=True)
     if problems:
         listed = "\n- ".join(sorted(problems))
@@ -93,6 +99,18 @@ def fetch(
     if wanted or not (root / MANIFEST).is_file():
         _describe(spec, files, paths)
     return [paths[case] for case in wanted]
+
+
+def _fetch_all(name: str, files: list[tuple[str, Path, Path, str]]) -> list[str]:
+    """Call `_fetch_file` for all files, several at a time; returns what went wrong."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        jobs = [pool.submit(_fetch_file, *file) for file in files]
+        try:
+            done = tqdm(as_completed(jobs), total=len(jobs), desc=f"fetching {name}", unit="file")
+            return [problem for job in done if (problem := job.result())]
+        except BaseException:  # Ctrl-C: files whose download has not begun are left out
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _describe(spec: DatasetSpec, files: CaseFiles, paths: Mapping[str, Path]) -> None:
@@ -129,12 +147,8 @@ def _fetch_file(url: str, arriving: Path, path: Path, sha256: str) -> str | None
             f"{path}: arrived from {address} with another SHA-256 than the public file's, not kept"
         )
     except requests.HTTPError as error:
+        assert error.response is not None  # it was raised for the response's status
         return f"{path}: {address} answered {error.response.status_code} {error.response.reason}"
     except (requests.RequestException, OSError) as error:
         return f"{path}: {address} could not be fetched ({type(error).__name__})"
     return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # here: the command line starts without torch
 
 
 def resize(volume: Tensor, shape: Sequence[int]) -> Tensor:
-    """Linear interpolation of (C, X, Y, Z) to another grid over the same box."""
+    """Linear interpolation of a volume (C, X, Y, Z) to a grid of `shape` over the same box."""
     from torch.nn.functional import interpolate
 
     if tuple(volume.shape[1:]) == tuple(shape):
@@ -23,22 +23,40 @@ def resize(volume: Tensor, shape: Sequence[int]) -> Tensor:
 def resampled_shape(
     shape: Sequence[int], spacing: Sequence[float], wanted: Sequence[float]
 ) -> tuple[int, int, int]:
-    """Voxels along each axis of a box, once they are as near to `wanted` mm as fits into it.
+    """The whole number of voxels along each axis whose sizes come nearest to the wanted ones.
 
-    The voxel size that they then have is `shape * spacing / resampled_shape`, not quite `wanted`.
+    Parameters
+    ----------
+    shape : sequence of int
+        Voxels along each axis of the volume.
+    spacing, wanted : sequence of float
+        Their size and the wanted size in mm. The size that voxels of the new grid really have is
+        `shape * spacing / resampled_shape`.
+
+    Returns
+    -------
+    tuple of three int
     """
-    return tuple(
+    x, y, z = (
         max(round(n * have / want), 1) for n, have, want in zip(shape, spacing, wanted, strict=True)
     )
+    return x, y, z
 
 
 def shrink_image(image: np.ndarray, factor: int) -> np.ndarray:
-    """Mean over blocks of factor^3 voxels; (X, Y, Z) -> (ceil(X/f), ceil(Y/f), ceil(Z/f)) float32.
-
-    Each channel of (C, X, Y, Z) by itself.
+    """The mean over blocks of factor^3 voxels.
 
     Voxel i of the small grid covers the full-grid voxels f*i to f*i + f-1; the border is repeated
-    where a side is no multiple of the factor.
+    where a side is no multiple of the factor f.
+
+    Parameters
+    ----------
+    image : ndarray (X, Y, Z) or (C, X, Y, Z)
+    factor : int
+
+    Returns
+    -------
+    ndarray (ceil(X/f), ceil(Y/f), ceil(Z/f)) float32, each channel by itself
     """
     if image.ndim == 4:
         return np.stack([shrink_image(channel, factor) for channel in image])
@@ -46,7 +64,11 @@ def shrink_image(image: np.ndarray, factor: int) -> np.ndarray:
 
 
 def shrink_label(label: np.ndarray, factor: int, classes: int) -> np.ndarray:
-    """The class with the largest share of each block (the lower number of equals), as uint8."""
+    """The class with the largest share of each block, the lower number of two equal ones.
+
+    Parameters and result are as in `shrink_image`; `label` (X, Y, Z) holds class numbers from 0 to
+    `classes` - 1, and the result is uint8.
+    """
     if factor == 1:
         return label.astype(np.uint8)
     shares = [_blocks(label == c, factor).mean((1, 3, 5), dtype=np.float32) for c in range(classes)]

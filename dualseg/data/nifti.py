@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 
 from .._util.files import write_atomically
 from .._util.memory import require_memory
@@ -18,13 +21,13 @@ from .volume import TWO_FORMS, Volume, corners_apart, require_right_angles
 MM = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}  # the unit "unknown" is taken as mm, as usual
 SKEW = 1e-4  # cosine between two axes from which on ITK may refuse a transform
 # What says where the voxels lie, and in which unit.
-_PLACE = ("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z")
-_PLACE += ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+_POSITION = ["pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"]
+_POSITION += ["quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"]
 _PACKED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"(\xb5/\xfd": "zstd"}
 
 
 def read_nifti(path: Path) -> Volume:
-    """Read a NIfTI file: one volume of real numbers, its affine in mm whatever the header's unit.
+    """Read a NIfTI file with one volume of real numbers; its affine is in mm, whatever the unit.
 
     Raises
     ------
@@ -36,7 +39,8 @@ def read_nifti(path: Path) -> Volume:
         raise DualsegError(
             f"{path}: expected a NIfTI image (.nii or .nii.gz), found another format; convert it."
         )
-    header = image.header
+    header, stored = image.header, image.dataobj
+    assert isinstance(stored, ArrayProxy)  # it was loaded from a file
     dtype = header.get_data_dtype()
     if dtype.kind not in "fiu":
         kind = "complex numbers" if dtype.kind == "c" else "colors (RGB)"
@@ -45,16 +49,16 @@ def read_nifti(path: Path) -> Volume:
         )
     # Before anything is read: a header of some bytes can claim any size, and gzip hides a bomb.
     require_memory(image.shape, max(dtype.itemsize, 4), path)
-    if header["magic"] in (b"n+1", b"n+2") and image.dataobj.offset < header.single_vox_offset:
+    if header["magic"] in (b"n+1", b"n+2") and stored.offset < header.single_vox_offset:
         raise DualsegError(
             f"{path}: expected the voxels after the header, found them to begin in it (vox_offset "
-            f"{image.dataobj.offset}); repair the header first."
+            f"{stored.offset}); repair the header first."
         )
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused as not finite
-        values = _opened(path, lambda: np.asarray(image.dataobj, dtype=np.float32))
+        values = _opened(path, lambda: np.asarray(stored, dtype=np.float32))
     for holder in image.file_map.values():
         if str(holder.filename).lower().endswith(".gz"):
-            _opened(path, lambda name=holder.filename: _read_to_the_end(name))
+            _opened(path, partial(_read_to_the_end, str(holder.filename)))
     while values.ndim > 3 and values.shape[-1] == 1:
         values = values[..., 0]
     if values.ndim != 3 or not values.size:
@@ -71,14 +75,11 @@ def _affine(image: nib.Nifti1Pair, path: Path) -> np.ndarray:
     affine = np.array(image.affine)
     if header["sform_code"] and not header["qform_code"]:
         require_right_angles(affine, path, SKEW)
-    return np.diag([*[_mm(header)] * 3, 1.0]) @ affine
-
-
-def _mm(header: nib.Nifti1Header) -> float:
     try:
-        return MM.get(header.get_xyzt_units()[0], 1.0)
+        mm = MM.get(header.get_xyzt_units()[0], 1.0)
     except KeyError:  # a code that the format does not know
-        return 1.0
+        mm = 1.0
+    return np.diag([mm, mm, mm, 1.0]) @ affine
 
 
 def _remarks(image: nib.Nifti1Pair, shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -99,15 +100,18 @@ def _remarks(image: nib.Nifti1Pair, shape: tuple[int, ...]) -> tuple[str, ...]:
 def write_nifti(
     path: Path, values: np.ndarray, affine: np.ndarray, like: nib.Nifti1Header | None = None
 ) -> None:
-    """Write a volume as NIfTI, at the place of a scan.
+    """Write a volume as NIfTI, so that it lies where a scan lies.
 
     Parameters
     ----------
-    path : ends in .nii or .nii.gz
-    values : (X, Y, Z)
-    affine : (4, 4), from voxels to mm in RAS
-    like : the scan's header, where it is NIfTI; both transforms, their codes and the unit are taken
-        over as they are, so that every program finds scan and mask at one place
+    path : Path
+        Ends in .nii or .nii.gz.
+    values : ndarray (X, Y, Z)
+    affine : ndarray (4, 4)
+        From voxels to mm in RAS.
+    like : nibabel.Nifti1Header, optional
+        The scan's header, where it is NIfTI; both transforms, their codes and the unit are taken
+        over as they are, so that every program puts the mask on the scan.
     """
     if like is None:
         image = nib.Nifti1Image(values, affine)
@@ -116,7 +120,7 @@ def write_nifti(
         image.header.set_xyzt_units("mm")
     else:
         header = nib.Nifti1Header()  # NIfTI-2 has the same fields, but few programs read it
-        for name in _PLACE:
+        for name in _POSITION:
             header[name] = like[name]
         header.set_data_dtype(values.dtype)
         image = nib.Nifti1Image(values, None, header)
@@ -145,22 +149,14 @@ def _opened(path: Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except Exception as error:  # nibabel, gzip and zlib each raise their own
-        packed = _packed_with(path)
-        if packed:
-            raise DualsegError(
-                f"{path}: expected a readable NIfTI image (.nii or .nii.gz), found a file packed "
-                f"with {packed}; unpack it, and compress it with gzip if it is to be small."
-            ) from error
-        raise DualsegError(
-            f"{path}: expected a readable NIfTI image (.nii or .nii.gz), found a damaged file or "
-            f"something else ({' '.join(str(error).split())[:200]}); get it again."
-        ) from error
-
-
-def _packed_with(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
+        found = f"a damaged file or something else ({' '.join(str(error).split())[:200]})"
+        advice = "get it again"
+        with suppress(OSError), open(path, "rb") as file:
             start = file.read(8)
-    except OSError:
-        return ""
-    return next((name for magic, name in _PACKED.items() if start.startswith(magic)), "")
+            for magic, name in _PACKED.items():
+                if start.startswith(magic):
+                    found = f"a file packed with {name}"
+                    advice = "unpack it, and compress it with gzip if it is to be small"
+        raise DualsegError(
+            f"{path}: expected a readable NIfTI image (.nii or .nii.gz), found {found}; {advice}."
+        ) from error

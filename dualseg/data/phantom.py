@@ -64,7 +64,7 @@ CHEST = (
     ("lung", Tube((-92, -20, -70), (-92, -20, 70), 46, 46)),
     ("lung", Tube((92, -20, -70), (92, -20, 70), 46, 46)),
     ("bone", Tube((5, -60, -70), (5, -60, 70), 19, 19)),
-    ("muscle", Tube((-3, -36, -70), (0, -36, 70), 4.5, 4.5)),  # oesophagus
+    ("muscle", Tube((-3, -36, -70), (0, -36, 70), 4.5, 4.5)),  # esophagus
 )
 DESCENDING_AORTA = ("left", 2.0, (Tube((-19, -44, -70), (-17, -43, 70), 10, 10),))
 
@@ -154,7 +154,7 @@ def _chamber(rng: Generator, half_axes: np.ndarray, points: np.ndarray) -> np.nd
     body = _smooth_union(body, bulge, 8)
     tip, radius = half_axes * (-0.80, 0.45, 0.30), 6.5
     heading = np.array((-0.7, 0.5, 0.1))
-    appendage = np.float32(np.inf)
+    appendage = np.full_like(body, np.inf)
     for _ in range(rng.integers(2, 4)):  # a crooked chain of lobes
         heading = _unit(heading + rng.normal(0, 0.35, 3))
         start, tip = tip, tip + heading * rng.uniform(5, 8)
@@ -166,8 +166,8 @@ def _chamber(rng: Generator, half_axes: np.ndarray, points: np.ndarray) -> np.nd
 def _veins(
     rng: Generator, half_axes: np.ndarray, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Signed distances in mm to the labelled first stretch of the veins and to all of them."""
-    labelled = whole = np.float32(np.inf)
+    r"""Signed distances in mm to the labeled first stretch of the veins and to all of them."""
+    labeled = whole = np.full(points.shape[1:], np.inf, np.float32)
     for direction, radius in VEIN_PATTERNS[rng.choice(3, p=VEIN_PATTERN_SHARES)]:
         mouth = half_axes * _unit(direction + rng.normal(0, 0.12, 3))
         heading = _unit(mouth + rng.normal(0, 4, 3))
@@ -175,22 +175,22 @@ def _veins(
         radius = radius * rng.uniform(0.85, 1.15)
         stem = Tube(mouth * 0.6, cut, radius * 1.25, radius)
         distance = stem.distance(points)
-        labelled = np.minimum(labelled, np.maximum(distance, stem.beyond_end(points)))
+        labeled = np.minimum(labeled, np.maximum(distance, stem.beyond_end(points)))
         whole = np.minimum(whole, distance)
         for fork in (0.45, -0.45):
             end = cut + 30 * _unit(heading + rng.normal((0, 0, fork), 0.2))
             branch = Tube(cut, end, radius * 0.85, radius * 0.4)
             whole = np.minimum(whole, branch.distance(points))
-    return labelled, whole
+    return labeled, whole
 
 
 def _atrium(rng: Generator, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    r"""Signed distances in mm to the labelled atrium and to all blood that runs on from it."""
+    r"""Signed distances in mm to the labeled atrium and to all blood that runs on from it."""
     build = rng.normal(0, 0.08, 3)  # longer one way, shorter another: the volume stays
     half_axes = np.array((25, 15.5, 19.5)) * np.exp(build - build.mean())
     chamber = _chamber(rng, half_axes, points)
-    labelled, whole = _veins(rng, half_axes, points)
-    return _smooth_union(chamber, labelled, 4), _smooth_union(chamber, whole, 4)
+    labeled, whole = _veins(rng, half_axes, points)
+    return _smooth_union(chamber, labeled, 4), _smooth_union(chamber, whole, 4)
 
 
 def _chest_points(rng: Generator, shape: tuple[int, int, int]) -> np.ndarray:
@@ -223,7 +223,7 @@ def _draw_scene(rng: Generator, shape: tuple[int, int, int]) -> tuple[np.ndarray
     r"""Noise-free image (X, Y, Z) in tones, and signed distance (X, Y, Z) in mm to the label."""
     chest = _chest_points(rng, shape)
     heart = _heart_points(rng, chest)
-    labelled, whole = _atrium(rng, heart)
+    labeled, whole = _atrium(rng, heart)
     tones = {name: rng.uniform(*limits) for name, limits in TONES.items()}
     grain = _smooth_field(rng, shape, 12)
     thickness = np.clip(0.9 + 0.35 * _smooth_field(rng, shape, 6), 0.4, 2)
@@ -239,7 +239,7 @@ def _draw_scene(rng: Generator, shape: tuple[int, int, int]) -> tuple[np.ndarray
     scar = rng.uniform(0, 1) * np.clip(_smooth_field(rng, shape, 8) - 1, 0, 1)
     _paint(image, whole - 2 * thickness, tones["wall"] + scar)
     _paint(image, whole, 1 + 0.04 * grain)
-    return image, labelled
+    return image, labeled
 
 
 def make_case(
@@ -247,12 +247,25 @@ def make_case(
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""One synthetic scan and its left atrium, the same bits for the same arguments.
 
-    Returns the image (X, Y, Z) float32 in arbitrary scanner units and the label (X, Y, Z) uint8,
-    0 or 1.  Voxels measure `SPACING` mm at the default shape; any other shape samples the same
-    anatomy over the same 120 x 100 x 80 mm.
+    Parameters
+    ----------
+    index, seed : int
+        Which case, and of which series; 0 or more.
+    shape : tuple of int
+        Voxels along each axis, at least 16. Voxels measure `SPACING` mm at the default shape; any
+        other shape samples the same anatomy over the same 120 x 100 x 80 mm.
 
-    Raises ValueError if `index` or `seed` is not an integer >= 0 or `shape` is not three
-    integers >= 16.
+    Returns
+    -------
+    image : ndarray (X, Y, Z) float32
+        In arbitrary scanner units.
+    label : ndarray (X, Y, Z) uint8
+        1 in the left atrium, else 0.
+
+    Raises
+    ------
+    ValueError
+        For other numbers.
     """
     for name, number in (("index", index), ("seed", seed)):
         if not isinstance(number, Integral) or number < 0:
@@ -269,4 +282,4 @@ def make_case(
     image = np.float32(gain) * np.sqrt((image + real) ** 2 + imaginary**2)  # Rician noise
     # Coarse voxels may sever a thin neck: keep the largest 26-connected part.
     parts, _ = ndimage.label(distance < 0, np.ones((3, 3, 3)))
-    return image, np.uint8(parts == np.bincount(parts.ravel())[1:].argmax() + 1)
+    return image, (parts == np.bincount(parts.ravel())[1:].argmax() + 1).astype(np.uint8)

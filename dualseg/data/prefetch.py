@@ -1,4 +1,4 @@
-"""The next batch, or case, is got ready while this one is worked on."""
+"""Making the next batch, or reading the next case, while this one is used."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Result = TypeVar("Result")
 
 
 def one_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The function of each item, in order; a thread computes the next one meanwhile.
+    """The function's result for each item, in order; a thread computes the next one meanwhile.
 
-    What the function raises is raised where its result was due.
+    What the function raises is raised when its result is asked for.
     """
     with ThreadPoolExecutor(1, "one ahead") as pool:
         due: Future[Result] | None = None
@@ -31,7 +31,7 @@ def one_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iter
 
 
 def prefetched(sampler: BatchSampler, steps: range, device: torch.device) -> Iterator[Batch]:
-    """The batches of `steps` in order, on the device; one of them is always under way.
+    """The batches of `steps` in order, on the device; the next one is always being made.
 
     A batch is drawn by NumPy in a thread of its own. For a GPU that thread also copies it, from
     page-locked memory and on a stream of its own, so that copying goes on beside the computation.

@@ -1,4 +1,4 @@
-"""The prepared layout: a folder that any data set ends in, whatever its raw files were.
+"""The prepared layout: the folder that every data set is prepared into, from any raw files.
 
 Its files are::
 
@@ -30,20 +30,12 @@ from .._util.files import (
     write_json,
 )
 from ..errors import DualsegError, brief
-from .case import fingerprint
+from .case import fingerprint, read_h5
 
 LAYOUT = 1
 MANIFEST = "manifest.json"
-SPEC_FIELDS = (
-    "title",
-    "classes",
-    "modalities",
-    "orientation",
-    "spacing",
-    "labeled",
-    "validation",
-    "recipe",
-)
+SPEC_FIELDS = ["title", "classes", "modalities", "orientation"]
+SPEC_FIELDS += ["spacing", "labeled", "validation", "recipe"]
 """What the manifest says of the whole data set (fields of `DatasetSpec`)."""
 
 
@@ -57,8 +49,7 @@ def write_case(
 ) -> dict[str, Any]:
     """Write one case, its arrays first and its record last; returns the record.
 
-    image (X, Y, Z) or (C, X, Y, Z) float32, label (X, Y, Z) uint8 class numbers or None, spacing in
-    mm.
+    The arrays are as in `Case`, or `label` is None; `spacing` is in mm.
     """
     import h5py  # here: the command line reads manifests, and should start fast
 
@@ -78,39 +69,46 @@ def case_record(
     file: str, image: np.ndarray, label: np.ndarray | None, spacing: tuple[float, ...]
 ) -> dict[str, Any]:
     """A case's entry of the manifest; shapes as for `write_case`, `file` relative to the root."""
-    voxels = {} if label is None else dict(zip(*np.unique(label, return_counts=True), strict=True))
+    voxels = None
+    if label is not None:
+        values, counts = np.unique(label, return_counts=True)
+        voxels = {str(value): int(n) for value, n in zip(values, counts, strict=True)}
     return {
         "file": file,
         "shape": list(image.shape[-3:]),
         "spacing": [round(float(s), 6) for s in spacing],
         "intensities": [float(image.min()), float(image.max())],
-        "label_voxels": None
-        if label is None
-        else {str(value): int(number) for value, number in voxels.items()},
+        "label_voxels": voxels,
         "fingerprint": fingerprint(image, label),
     }
 
 
-def read_case_record(root: Path, case_id: str) -> dict[str, Any] | None:
-    """The record of a case that was written whole, else None."""
+def read_case_record(root: Path, case_id: str, stamp: str) -> dict[str, Any] | None:
+    """The record of a case with this stamp whose file holds its arrays still; else None."""
     path = root / "cases" / f"{require_file_name(case_id, root)}.json"
     try:
         record = read_json(path)
         _require_record(record, path)
-        require_fields(record, {"stamp": str, "fingerprint": str}, path)
+        if record.get("stamp") != stamp:
+            return None
+        arrays = read_h5(root / record["file"], labeled=record["label_voxels"] is not None)
     except DualsegError:
         return None
-    return record if path.with_suffix(".h5").is_file() else None
+    return record if fingerprint(*arrays) == record.get("fingerprint") else None
 
 
 def write_manifest(
     root: Path, manifest: dict[str, Any], train: Sequence[str], test: Sequence[str]
 ) -> None:
     """Write the lists and, last, the manifest."""
-    for name, ids in (("train", train), ("test", test)):
-        text = "".join(f"{case}\n" for case in ids)
-        write_atomically(root / f"{name}.list", lambda file, text=text: file.write(text.encode()))
+    _write_list(root / "train.list", train)
+    _write_list(root / "test.list", test)
     write_json(root / MANIFEST, {"layout": LAYOUT, **manifest})
+
+
+def _write_list(path: Path, ids: Sequence[str]) -> None:
+    text = "".join(f"{case}\n" for case in ids)
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def has_lists(root: Path) -> bool:
@@ -140,8 +138,8 @@ def is_prepared(root: Path) -> bool:
 def read_manifest(root: Path) -> dict[str, Any]:
     """The manifest of a prepared folder.
 
-    Raises DualsegError where it is missing, no JSON, of another layout, lacks an entry, or names
-    files outside the folder.
+    Raises DualsegError where it is missing, no JSON, of another layout, lacks a key, or names files
+    outside the folder.
     """
     path = root / MANIFEST
     if not path.exists():
@@ -155,12 +153,8 @@ def read_manifest(root: Path) -> dict[str, Any]:
             f"{path}: expected layout {LAYOUT}, found {manifest.get('layout')!r}; prepare the data "
             "again with this version."
         )
-    for key in ("dataset", *SPEC_FIELDS, "cases"):
-        if key not in manifest:
-            raise DualsegError(
-                f"{path}: expected the entry {key!r}, found none; run `dualseg data prepare` again."
-            )
     require_fields(manifest, {"dataset": str, "cases": dict}, path)
+    require_fields(manifest, dict.fromkeys(SPEC_FIELDS, object), path)
     for case_id, record in manifest["cases"].items():
         require_file_name(case_id, path)
         _require_record(record, path)
@@ -169,8 +163,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
 
 def _require_record(record: Any, path: Path) -> None:
     """Raise DualsegError unless a case's record can be used, and its file lies in the folder."""
-    kinds = {"file": str, "spacing": list, "label_voxels": (dict, type(None))}
-    require_fields(record, kinds, path)
+    require_fields(record, {"file": str, "spacing": list, "label_voxels": (dict, type(None))}, path)
     require_spacing(record["spacing"], path)
     for part in record["file"].split("/"):
         require_file_name(part, path)

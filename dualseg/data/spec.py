@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..config.training import TrainConfig
-from ..errors import DualsegError, require
+from ..errors import require
 from .case_sources import CaseFiles, CaseSource
 from .prepared_folder import SPEC_FIELDS, require_spacing
 from .recipe import Recipe
 
 Profile = Literal["smoke", "lesson", "full"]
 PROFILES: tuple[Profile, ...] = ("smoke", "lesson", "full")
+# What the small profiles of all data sets have in common; each has a grid and sizes of its own.
+SMOKE = TrainConfig(filters=4, iterations=6, checkpoint_every=2)
+LESSON = TrainConfig(filters=8, iterations=400, learning_rate=0.05, schedule="poly")
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,8 @@ def prepared_spec(spec: DatasetSpec, manifest: Mapping[str, Any]) -> DatasetSpec
     said = {name: manifest[name] for name in SPEC_FIELDS if name in manifest}
     said = {name: tuple(v) if isinstance(v, list) else v for name, v in said.items()}
     if said.get("recipe"):
-        try:
-            said["recipe"] = Recipe.of(said["recipe"])
-        except TypeError as error:
-            raise DualsegError(
-                f"recipe: expected settings, found other types ({error})."
-            ) from error
+        require(isinstance(said["recipe"], dict), "recipe", "settings", said["recipe"])
+        said["recipe"] = Recipe.of(said["recipe"])
     return dataclasses.replace(spec, **said)
 
 

@@ -57,42 +57,35 @@ def choose_lists(
     return lists
 
 
-def draw_lists(cases: Sequence[RawCase], test_share: float, seed: int) -> CaseLists:
+def draw_lists(
+    cases: Sequence[RawCase],
+    test_share: float,
+    seed: int,
+    former: CaseLists | None = None,
+) -> CaseLists:
     """A draw: `test_share` of the labeled cases tests, all others train.
+
+    What trained or tested in the `former` lists goes on doing so; of the new labeled cases, so many
+    are drawn for testing that `test_share` is reached. All are drawn anew where no labeled case of
+    the former training or test list is left.
 
     Raises DualsegError for fewer than two labeled cases.
     """
+    ids = [case.id for case in cases]
     labeled = [case.id for case in cases if case.label]
     if len(labeled) < 2:
         raise DualsegError(
             f"labels: expected at least 2 labeled cases (one to train, one to test), found "
             f"{len(labeled)}."
         )
-    order = np.random.default_rng(seed).permutation(len(labeled))
-    tests = min(max(1, round(test_share * len(labeled))), len(labeled) - 1)
-    return CaseLists(
-        tuple(labeled[i] for i in order[tests:]) + tuple(c.id for c in cases if not c.label),
-        tuple(labeled[i] for i in order[:tests]),
-    )
-
-
-def extend_lists(
-    former: CaseLists, cases: Sequence[RawCase], test_share: float, seed: int
-) -> CaseLists:
-    """The former lists with new cases added: what trained goes on training, what tested, testing.
-
-    Of the new labeled cases, so many are drawn for testing that `test_share` is reached. A plain
-    draw where no former test case has a label any more.
-    """
-    labeled = [case.id for case in cases if case.label]
-    ids = [case.id for case in cases]
-    train = [case for case in former.train if case in ids]
-    test = [case for case in former.test if case in labeled]
+    train = [case for case in former.train if case in ids] if former else []
+    test = [case for case in former.test if case in labeled] if former else []
     if not test or not any(case in labeled for case in train):
-        return draw_lists(cases, test_share, seed)
+        train, test = [], []
     new = [case for case in labeled if case not in train + test]
     order = np.random.default_rng(seed).permutation(len(new))
-    more = max(round(test_share * len(labeled)) - len(test), 0)
+    wanted = min(max(1, round(test_share * len(labeled))), len(labeled) - 1)
+    more = max(wanted - len(test), 0)
     train += [new[i] for i in order[more:]]
     test += [new[i] for i in order[:more]]
     train += [case for case in ids if case not in train + test]
@@ -137,8 +130,6 @@ def _read_list(path: Path, cases: Collection[str]) -> list[str]:
 
 
 def _resource(name: str, part: str) -> tuple[str, ...]:
-    path = resources.files("dualseg.data") / "resources" / "splits"
-    for folder in name.split("/"):
-        path = path / folder
-    path = path / f"{part}.list"
+    folder = resources.files("dualseg.data").joinpath("resources", "splits", *name.split("/"))
+    path = folder / f"{part}.list"
     return tuple(path.read_text(encoding="utf-8").split()) if path.is_file() else ()

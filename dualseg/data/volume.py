@@ -14,7 +14,7 @@ from nibabel import orientations
 from ..errors import DualsegError
 
 SIZES = (1e-3, 1e3)  # mm; a voxel size outside them is a damaged header
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from the millimetres of DICOM and ITK to NIfTI's
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from the millimeters of DICOM and ITK to NIfTI's
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,13 @@ class Volume:
 
     Parameters
     ----------
-    values : (X, Y, Z) float32
-    affine : (4, 4), from voxels to mm in RAS
-    header : the NIfTI header that it was read with, so that a mask can take over its place
-    remarks : what a person should know about the file
+    values : ndarray (X, Y, Z) float32
+    affine : ndarray (4, 4)
+        From voxels to mm in RAS.
+    header : nibabel.Nifti1Header, optional
+        The NIfTI header that it was read with, so that a mask can take over its transforms.
+    remarks : tuple of str
+        What a person should know about the file.
     """
 
     values: np.ndarray
@@ -37,7 +40,8 @@ class Volume:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Voxel size in mm along each axis of the array."""
-        return tuple(nib.affines.voxel_sizes(self.affine).tolist())
+        x, y, z = nib.affines.voxel_sizes(self.affine).tolist()
+        return x, y, z
 
     @property
     def orientation(self) -> str:
@@ -104,12 +108,17 @@ def require_right_angles(affine: np.ndarray, path: Path, tolerance: float) -> No
 def require_same_grid(path: Path, volume: Volume, first_path: Path, first: Volume) -> None:
     """Refuse a volume that does not lie on the grid of another one, the image of its case.
 
-    Both must have their axes in the same order.
+    Parameters
+    ----------
+    path, first_path : Path
+        Files of the volume and of the image, for messages.
+    volume, first : Volume
+        The volume and the image, their axes in the same order.
 
     Raises
     ------
     DualsegError
-        For another shape, or corners further apart than half a voxel; names the file `path`.
+        For another shape, or corners further apart than half a voxel.
     """
     if first.values.shape != volume.values.shape:
         raise DualsegError(

@@ -8,8 +8,8 @@ import numpy as np
 
 from .._util.memory import require_memory
 from ..errors import DualsegError
-from .find_volumes import ENDINGS
 from .nifti import read_nifti
+from .raw_files import ENDINGS
 from .volume import LPS_TO_RAS, Volume, require_place, require_right_angles, silent_itk
 
 _PAIRS = (".hdr", ".img")  # NIfTI in two files
@@ -24,11 +24,13 @@ def read_volume(path: Path) -> Volume:
 
     Parameters
     ----------
-    path : a .nii, .nii.gz, .nrrd or .mha file, or a folder with the files of one DICOM series
+    path : Path
+        A .nii, .nii.gz, .nrrd or .mha file, or a folder with the files of one DICOM series.
 
     Returns
     -------
-    The volume as it is stored: no axis is turned, no value interpolated.
+    Volume
+        As it is stored: no axis is turned, no value interpolated.
 
     Raises
     ------
@@ -37,15 +39,15 @@ def read_volume(path: Path) -> Volume:
         voxels lie; names the file.
     """
     require_present(path)
-    lower = path.name.lower()
-    if path.is_dir():
-        volume = _read_series(path)
-    elif lower.endswith((".nii.gz", ".nii", *_PAIRS)):
+    folder, lower = path.is_dir(), path.name.lower()
+    if not folder and lower.endswith((".nii.gz", ".nii", *_PAIRS)):
         volume = read_nifti(path)
-    elif lower.endswith((".nrrd", ".mha")):
+    elif not folder and lower.endswith((".nrrd", ".mha")):
         volume = _read_itk(path)
-    elif _is_dicom(path):
-        volume = _read_series(path)
+    elif folder or _is_dicom(path):
+        from .dicom import read_dicom  # here: only those who have DICOM files wait for its package
+
+        volume = read_dicom(path)
     else:
         raise DualsegError(f"{path}: {_other_format(lower)}")
     require_place(volume.affine, path)
@@ -56,9 +58,20 @@ def read_volume(path: Path) -> Volume:
 
 
 def oriented(path: Path, code: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read a volume with its axes along `code`, as "RAS": values (X, Y, Z) and affine (4, 4).
+    """Read a volume with its axes along an orientation code; no value is interpolated.
 
-    Axes are reordered and flipped; no value is interpolated.
+    Parameters
+    ----------
+    path : Path
+        As for `read_volume`.
+    code : str
+        The direction in which each axis grows, as "RAS".
+
+    Returns
+    -------
+    values : ndarray (X, Y, Z) float32
+    affine : ndarray (4, 4)
+        From voxels to mm in RAS.
     """
     volume = read_volume(path).turned(code)
     return volume.values, volume.affine
@@ -76,21 +89,15 @@ def require_present(path: Path) -> None:
     raise DualsegError(f"{path}: no such file.")
 
 
-def _read_series(path: Path) -> Volume:
-    from .dicom import read_dicom  # here: only those who have DICOM files wait for its package
-
-    return read_dicom(path)
-
-
 def _other_format(lower: str) -> str:
-    found, way_out = "another format", "convert it"
+    found, advice = "another format", "convert it"
     if lower.endswith(_DETACHED):
-        found, way_out = "a header whose voxels lie in a second file", "save both as one file"
+        found, advice = "a header whose voxels lie in a second file", "save both as one file"
     elif lower.endswith((".bz2", ".xz", ".zip", ".zst")):
-        found, way_out = "a packed file", "unpack it"
+        found, advice = "a packed file", "unpack it"
     return (
         f"expected a file that ends in {', '.join(ENDINGS)}, or the folder of a DICOM series, "
-        f"found {found}; {way_out} first."
+        f"found {found}; {advice} first."
     )
 
 
@@ -104,9 +111,8 @@ def _read_itk(path: Path) -> Volume:
 
     header = _text_header(path)
     name = "NRRD" if path.suffix.lower() == ".nrrd" else "MetaImage"
-    elsewhere = header.get("data file") or header.get("datafile")
-    elsewhere = elsewhere or header.get("elementdatafile", "local").lower() != "local"
-    if elsewhere:
+    detached = header.get("data file") or header.get("datafile")
+    if detached or header.get("elementdatafile", "local").lower() != "local":
         raise DualsegError(
             f"{path}: expected the voxels in the file itself, found a reference to another file; "
             "save the volume in one file first."
@@ -158,7 +164,7 @@ def _text_header(path: Path) -> dict[str, str]:
 
 
 def _unit(header: dict[str, str], path: Path) -> float:
-    """Millimetres in the unit of an NRRD file; ITK reads all as if it were mm."""
+    """Millimeters in the unit of an NRRD file; ITK reads all as if it were mm."""
     units = set(header.get("space units", '"mm"').replace('"', " ").split())
     if len(units) != 1 or not units <= set(_NRRD_MM):
         raise DualsegError(

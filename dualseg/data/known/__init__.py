@@ -36,10 +36,8 @@ def resolve_dataset(dataset: str, root: str | None = None) -> tuple[str, str | N
 
     Raises DualsegError for what is neither.
     """
-    if dataset not in DATASETS and is_prepared(Path(dataset)):
+    if dataset not in DATASETS and Path(dataset).is_dir():
         dataset, root = read_manifest(Path(dataset))["dataset"], dataset
-    elif dataset not in DATASETS and Path(dataset).is_dir():
-        read_manifest(Path(dataset))  # says what is missing
     elif dataset not in DATASETS:
         known = ", ".join(sorted(DATASETS))
         raise DualsegError(
@@ -53,15 +51,27 @@ def resolve_dataset(dataset: str, root: str | None = None) -> tuple[str, str | N
 
 
 def protocols() -> dict[str, str]:
-    """Who uses each of the published lists, by the lists' name, of all data sets."""
+    """Who uses each of the published lists of all data sets, by the lists' name."""
     return {name: who for spec in DATASETS.values() for name, who in spec.lists.items()}
 
 
 def published_lists(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Training and test ids as the field uses them, in the published order.
+    """The lists of cases that the field uses.
 
-    `name` is a data set (then the lists are those that the paper follows) or one of `protocols()`.
-    Validation ids stand at the end of the training ids. Raises DualsegError for an unknown name.
+    Parameters
+    ----------
+    name : str
+        A data set (for the lists that the paper follows), or one of `protocols()`.
+
+    Returns
+    -------
+    train, test : tuple of str
+        Ids in the published order; validation ids stand at the end of `train`.
+
+    Raises
+    ------
+    DualsegError
+        For an unknown name.
     """
     if name in DATASETS:
         name = next(iter(DATASETS[name].lists), name)
@@ -78,7 +88,7 @@ def prepare(
     recipe: Recipe | None = None,
     **options: Any,
 ) -> list[str]:
-    """Prepare the raw files of a known data set, or a "folder" of NIfTI files.
+    """Prepare the raw files of a known data set, or a "folder" of a user's own files.
 
     Parameters
     ----------

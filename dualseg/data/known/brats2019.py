@@ -1,8 +1,8 @@
-"""BraTS 2019: brain MR in four modalities with tumour masks."""
+"""BraTS 2019: brain MR in four modalities with tumor masks."""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,22 +10,22 @@ from ...config.training import TrainConfig
 from ...errors import require_one_of
 from ..raw_files import RawCase, files_by_ending, same_case
 from ..recipe import Recipe
-from ..spec import DatasetSpec
+from ..spec import LESSON, SMOKE, DatasetSpec
 from ..splits import choose_lists
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
-# SSL4MIS: box of the brain, 99.9th percentile, z-score of the voxels above 0; all tumour parts are
+# SSL4MIS: box of the brain, 99.9th percentile, z-score of the voxels above 0; all tumor parts are
 # one foreground.
 RECIPE = Recipe(clip_percentile=99.9, normalise="zscore_nonzero", statistics="crop", crop="nonzero")
 BY_HAND = """\
-BraTS 2019: brain MR in four modalities with tumour masks
+BraTS 2019: brain MR in four modalities with tumor masks
   get    the training data (335 cases, MICCAI_BraTS_2019_Data_Training, folders HGG and LGG) through
          https://www.med.upenn.edu/cbica/brats2019/ (registration)
   terms  those of the registration, for research; cite Menze et al., IEEE TMI 34, 2015, Bakas et
          al., Scientific Data 4, 2017, and Bakas et al., arXiv:1811.02629
   put    {root}, as unpacked: <case>/<case>_flair.nii.gz, _t1, _t1ce, _t2 and _seg, at any depth
   next   dualseg data prepare brats2019 --images {root} --out BRATS
-  note   The compared methods use FLAIR alone and the whole tumour as one foreground; so does this.
+  note   The compared methods use FLAIR alone and the whole tumor as one foreground; so does this.
          --modalities flair t1 t1ce t2 makes four channels, --values 1 2 4 three classes"""
 
 
@@ -34,11 +34,7 @@ def find_cases(images: Path, labels: Path, modalities: tuple[str, ...]) -> list[
     for name in modalities or ("none",):
         require_one_of("modalities", name, MODALITIES)
     first, *others = (
-        files_by_ending(
-            images,
-            f"_{name}",
-            expected=f"<case>_{name}.nii.gz files as BraTS 2019 gives them",
-        )
+        files_by_ending(images, f"_{name}", f"<case>_{name}.nii.gz files as BraTS 2019 gives them")
         for name in modalities
     )
     masks = files_by_ending(labels, "_seg")
@@ -78,7 +74,7 @@ def prepare(
 
     cases = find_cases(images, labels or images, modalities)
     lists = choose_lists(BRATS2019.lists, "brats2019", cases, train_list, test_list)
-    spec = dataclasses.replace(BRATS2019, modalities=modalities)
+    spec = replace(BRATS2019, modalities=modalities)
     return prepare_cases(spec, cases, lists, out, recipe)
 
 
@@ -92,24 +88,11 @@ BRATS2019 = DatasetSpec(
     labeled=25,
     validation=25,
     profiles={
-        "smoke": TrainConfig(
-            resolution="quarter",
-            patch=(32, 32, 32),
-            stride=(16, 16, 16),
-            filters=4,
-            iterations=6,
-            flips=True,
-            checkpoint_every=2,
+        "smoke": replace(
+            SMOKE, resolution="quarter", patch=(32, 32, 32), stride=(16, 16, 16), flips=True
         ),
-        "lesson": TrainConfig(
-            resolution="quarter",
-            patch=(32, 32, 32),
-            stride=(16, 16, 16),
-            filters=8,
-            iterations=400,
-            learning_rate=0.05,
-            schedule="poly",
-            flips=True,
+        "lesson": replace(
+            LESSON, resolution="quarter", patch=(32, 32, 32), stride=(16, 16, 16), flips=True
         ),
         "full": TrainConfig(
             patch=(96, 96, 96),

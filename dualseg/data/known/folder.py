@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...config.training import TrainConfig
 from ...errors import DualsegError, require
-from ..find_volumes import unused_note, volumes_by_case
 from ..prepared_folder import has_lists, is_prepared, read_lists, read_manifest
-from ..raw_files import RawCase, same_case
+from ..raw_files import RawCase, same_case, unused_note, volumes_by_case
 from ..recipe import Recipe
-from ..spec import DatasetSpec
-from ..splits import CaseLists, draw_lists, extend_lists, lists_of_files
+from ..spec import LESSON, SMOKE, DatasetSpec
+from ..splits import CaseLists, draw_lists, lists_of_files
 
 RECIPE = Recipe()
 
@@ -99,7 +98,7 @@ def prepare(
         count = 1 + len(more_images)
         modalities = modalities or tuple(f"channel{number}" for number in range(count))
         require(len(modalities) == count, "modalities", f"{count} names", modalities)
-        spec = dataclasses.replace(FOLDER, modalities=tuple(modalities))
+        spec = replace(FOLDER, modalities=tuple(modalities))
     cases, notes = find_cases(images, labels, more_images)
     if train_list or test_list:
         lists = lists_of_files(train_list, test_list, cases)
@@ -118,10 +117,8 @@ def _drawn_lists(
     train, test = read_lists(out)
     before = read_manifest(out)["recipe"] or {}
     same_draw = all(before.get(name) == getattr(recipe, name) for name in ("test_share", "seed"))
-    if same_draw:
-        lists = extend_lists(CaseLists(train, test), cases, recipe.test_share, recipe.seed)
-    else:
-        lists = draw_lists(cases, recipe.test_share, recipe.seed)
+    former = CaseLists(train, test) if same_draw else None
+    lists = draw_lists(cases, recipe.test_share, recipe.seed, former)
     changes = {
         "now test cases": set(lists.test) - set(test),
         "no longer test cases": set(test) - set(lists.test),
@@ -140,23 +137,8 @@ FOLDER = DatasetSpec(
     orientation="RAS",
     labeled=4,
     profiles={
-        "smoke": TrainConfig(
-            resolution="half",
-            patch=(16, 16, 16),
-            stride=(8, 8, 8),
-            filters=4,
-            iterations=6,
-            checkpoint_every=2,
-        ),
-        "lesson": TrainConfig(
-            resolution="half",
-            patch=(48, 48, 32),
-            stride=(24, 24, 16),
-            filters=8,
-            iterations=400,
-            learning_rate=0.05,
-            schedule="poly",
-        ),
+        "smoke": replace(SMOKE, resolution="half", patch=(16, 16, 16), stride=(8, 8, 8)),
+        "lesson": replace(LESSON, resolution="half", patch=(48, 48, 32), stride=(24, 24, 16)),
         "full": TrainConfig(patch=(96, 96, 96), stride=(48, 48, 48), checkpoint_every=500),
     },
     usual_recipe=RECIPE,

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from ..._util.files import require_file_name
 from ...config.training import TrainConfig
-from ..case_sources import CaseFolders
+from ..case_sources import CaseFiles
 from ..raw_files import RawCase, files_by_folder, same_case
 from ..recipe import Recipe
-from ..spec import DatasetSpec
+from ..spec import LESSON, SMOKE, DatasetSpec
 from ..splits import choose_lists
 
 FILE = "mri_norm2.h5"
-# Yu et al., UA-MT, 2019: z-score of the whole scan, then a crop in x and y round the label.
+# Yu et al., UA-MT, 2019: z-score of the whole scan, then a crop in x and y around the label.
 RECIPE = Recipe(
-    values=(255,),
-    normalise="zscore",
-    crop="label",
-    margin=(10, 19),
-    axes="xy",
-    size=(112, 112, 1),
+    values=(255,), normalise="zscore", crop="label", margin=(10, 19), axes="xy", size=(112, 112, 1)
 )
 BY_HAND = """\
 2018 Atrial Segmentation Challenge: the raw scans behind the data set "la"
@@ -29,23 +26,22 @@ BY_HAND = """\
   put    {root}/<case>/lgemri.nrrd (scan) and {root}/<case>/laendo.nrrd (mask, 255 = atrium); <case>
          is each folder's name as it comes; the published lists use these names
   next   dualseg data prepare la --images {root} --out LA
-  note   `dualseg data fetch la` needs no registration: the same cases, normalised and cropped round
-         the ground truth by the authors of UA-MT. The raw scans allow a crop that does not look at
-         the label: add --crop centre --size 256 256 88"""
+  note   `dualseg data fetch la` needs no registration: the same cases, normalized and cropped
+         around the ground truth by the authors of UA-MT. The raw scans allow a crop that does not
+         look at the label: add --crop centre --size 256 256 88"""
 
 
-def published_files(root: Path) -> CaseFolders:
+class PublishedFiles(CaseFiles):
     """The cases as UA-MT publishes them: ROOT/<case>/mri_norm2.h5."""
-    return CaseFolders(root, FILE)
+
+    def path(self, case_id: str) -> Path:
+        return self.root / require_file_name(case_id, self.root) / FILE
 
 
 def find_cases(images: Path, labels: Path) -> list[RawCase]:
     """The challenge's ID/lgemri.nrrd and ID/laendo.nrrd, at any depth."""
-    scans = files_by_folder(
-        images,
-        "lgemri.nrrd",
-        expected="<case>/lgemri.nrrd as the 2018 Atrial Segmentation Challenge gives them",
-    )
+    expected = "<case>/lgemri.nrrd as the 2018 Atrial Segmentation Challenge gives them"
+    scans = files_by_folder(images, "lgemri.nrrd", expected)
     masks = files_by_folder(labels, "laendo.nrrd")
     return [RawCase(i, (path,), same_case(masks, i, labels, path)) for i, path in scans.items()]
 
@@ -85,29 +81,16 @@ LA = DatasetSpec(
     orientation="LPS",
     labeled=8,
     profiles={
-        "smoke": TrainConfig(
-            resolution="quarter",
-            patch=(32, 32, 16),
-            stride=(16, 16, 8),
-            filters=4,
-            iterations=6,
-            flips=True,
-            checkpoint_every=2,
+        "smoke": replace(
+            SMOKE, resolution="quarter", patch=(32, 32, 16), stride=(16, 16, 8), flips=True
         ),
-        "lesson": TrainConfig(
-            resolution="quarter",
-            patch=(48, 32, 32),
-            stride=(24, 16, 16),
-            filters=8,
-            iterations=400,
-            learning_rate=0.05,
-            schedule="poly",
-            flips=True,
+        "lesson": replace(
+            LESSON, resolution="quarter", patch=(48, 32, 32), stride=(24, 16, 16), flips=True
         ),
         "full": TrainConfig(checkpoint_every=500),
     },
     lists={"la": "UA-MT and every method after it"},
-    published_files=published_files,
+    published_files=PublishedFiles,
     download=(
         "https://raw.githubusercontent.com/yulequan/UA-MT/master/data/2018LA_Seg_Training Set"
     ),
@@ -118,7 +101,7 @@ LA = DatasetSpec(
         "`dualseg data fetch la --root DIR` gets the files from the repository yulequan/UA-MT on "
         f"GitHub (folder `data/2018LA_Seg_Training Set`) as DIR/<case>/{FILE}, 233 MB. "
         "2018 Atrial Segmentation Challenge (Xiong et al., Medical Image Analysis 67, 2021), "
-        "normalised and cropped by the authors of UA-MT (Yu et al., MICCAI 2019), who ask to cite "
+        "normalized and cropped by the authors of UA-MT (Yu et al., MICCAI 2019), who ask to cite "
         "both; for research."
     ),
 )

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from ...config.training import TrainConfig
 from ...errors import DualsegError
-from ..find_volumes import volume_stem
-from ..raw_files import RawCase, add_file, require_folder, same_case
+from ..raw_files import RawCase, add_file, require_folder, same_case, volume_stem
 from ..recipe import Recipe
-from ..spec import DatasetSpec
+from ..spec import LESSON, SMOKE, DatasetSpec
 from ..splits import choose_lists
 
 WITHDRAWN = {"PANCREAS_0025", "PANCREAS_0070"}  # the archive gives 80 of once 82 cases
-# The paper, section 4.1: [-120, 240] HU, a crop with 25 voxels round the label.
+# The paper, section 4.1: [-120, 240] HU, a crop with 25 voxels around the label.
 RECIPE = Recipe(window=(-120.0, 240.0), crop="label", margin=(25, 25), size=(96, 96, 96))
 BY_HAND = """\
 NIH Pancreas-CT: abdominal CT with pancreas masks
   get    from https://www.cancerimagingarchive.net/collection/pancreas-ct/ (the images come as
          DICOM through the archive's own downloader, the masks as a zip of label0001.nii.gz and
          so on)
-  terms  those on the collection's page (an attribution licence); cite Roth et al., MICCAI 2015, and
+  terms  those on the collection's page (an attribution license); cite Roth et al., MICCAI 2015, and
          Clark et al., Journal of Digital Imaging 26, 2013
   put    {root}/images/PANCREAS_0001/.../*.dcm, or NIfTI files whose names end in the four digits,
          and {root}/labels/label0001.nii.gz
@@ -114,23 +114,8 @@ PANCREAS = DatasetSpec(
     orientation="RAS",
     labeled=6,
     profiles={
-        "smoke": TrainConfig(
-            resolution="quarter",
-            patch=(32, 32, 16),
-            stride=(16, 16, 8),
-            filters=4,
-            iterations=6,
-            checkpoint_every=2,
-        ),
-        "lesson": TrainConfig(
-            resolution="half",
-            patch=(48, 48, 32),
-            stride=(24, 24, 16),
-            filters=8,
-            iterations=400,
-            learning_rate=0.05,
-            schedule="poly",
-        ),
+        "smoke": replace(SMOKE, resolution="quarter", patch=(32, 32, 16), stride=(16, 16, 8)),
+        "lesson": replace(LESSON, resolution="half", patch=(48, 48, 32), stride=(24, 24, 16)),
         "full": TrainConfig(patch=(96, 96, 96), stride=(16, 16, 16), checkpoint_every=500),
     },
     settings={"dual": {"alpha": 0.6, "gamma": 80.0}},

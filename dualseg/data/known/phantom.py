@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...config.training import TrainConfig
 from ..case_sources import Arrays, CaseSource
 from ..phantom import SPACING, VERSION, make_case
-from ..spec import DatasetSpec
+from ..spec import LESSON, SMOKE, DatasetSpec
 
 
 class PhantomCases(CaseSource):
     """Cases that are drawn when they are asked for: phantom_000, phantom_001, ..."""
 
     where = "generated"
-
-    def place(self, case_id: str) -> str:
-        return f"phantom case {case_id}"
 
     def stamp(self, case_id: str) -> str:
         return f"phantom {VERSION}"
@@ -31,27 +30,15 @@ PHANTOM = DatasetSpec(
     orientation="RAS",
     labeled=4,
     profiles={
-        "smoke": TrainConfig(
-            resolution="quarter",
-            patch=(16, 16, 16),
-            stride=(8, 8, 8),
-            filters=4,
-            iterations=6,
-            checkpoint_every=2,
-        ),
-        "lesson": TrainConfig(
-            resolution="half",
-            patch=(48, 32, 32),
-            stride=(24, 16, 16),
-            filters=8,
-            iterations=200,
-            learning_rate=0.05,
-            schedule="poly",
+        "smoke": replace(SMOKE, resolution="quarter", patch=(16, 16, 16), stride=(8, 8, 8)),
+        "lesson": replace(
+            LESSON, resolution="half", patch=(48, 32, 32), stride=(24, 16, 16), iterations=200
         ),
         "full": TrainConfig(patch=(96, 80, 64), stride=(48, 40, 32), checkpoint_every=500),
     },
     lists={"phantom": "ours"},
     generated=PhantomCases(),
-    source_and_terms="Made by this package (dualseg.data.phantom); no patient, no download, MIT "
-    "licence.",
+    source_and_terms=(
+        "Made by this package (dualseg.data.phantom); no patient, no download, MIT license."
+    ),
 )

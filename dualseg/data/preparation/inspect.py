@@ -24,12 +24,26 @@ THUMBNAIL = (16, 16, 16)
 def check(
     name: str, root: str | os.PathLike | None = None
 ) -> tuple[list[tuple[str, ...]], list[str]]:
-    """Read every case: a table (header first) of what was found, and a list of problems.
+    """Read every case of a data set and look for problems.
 
-    Problems are unreadable or unfit arrays (see `checked_case`), voxels that are not those of the
-    manifest, a constant scan, an empty label, one that fills the scan or lies in its background,
-    scans that are the same or look it.
-    Raises DualsegError where the data set cannot be opened at all (no folder, an id in two lists).
+    Parameters
+    ----------
+    name, root
+        As for `open_dataset`.
+
+    Returns
+    -------
+    rows : list of tuple of str
+        A table of what was found, its header first.
+    problems : list of str
+        Unreadable or unfit arrays (see `checked_case`), voxels that are not those of the manifest,
+        a constant scan, an empty label, one that fills the scan or lies in its background, scans
+        that are the same or look it.
+
+    Raises
+    ------
+    DualsegError
+        Where the data set cannot be opened at all (no folder, an id in two lists).
     """
     dataset = open_dataset(name, root)
     rows: list[tuple[str, ...]] = [("case", "split", "shape", "mm", "intensities", "foreground")]
@@ -70,7 +84,6 @@ def _row(dataset: Dataset, case: Case, part: str) -> tuple[str, ...]:
 
 
 def _problems(dataset: Dataset, case: Case) -> list[str]:
-    labeled = dataset.has_label(case.id)
     problems = []
     noted = dataset.source.noted_fingerprint(case.id)
     if noted and noted != fingerprint(case.image, case.label):
@@ -83,17 +96,16 @@ def _problems(dataset: Dataset, case: Case) -> list[str]:
             f"case {case.id}: expected intensities that differ, found {case.picture.min():.2f} "
             "everywhere; get the scan again, or leave it out."
         )
-    if not labeled:
+    if not dataset.has_label(case.id):
         return problems
     share = (case.label > 0).mean()
+    inside = case.picture[case.label > 0]
     if share > FULL:
         problems.append(
             f"case {case.id}: expected a label of a part of the scan, found {100 * share:.0f} % of "
             "it labeled; is it an image in the label's place?"
         )
-        return problems
-    inside = case.picture[case.label > 0]
-    if not inside.size:
+    elif not inside.size:
         problems.append(f"case {case.id}: expected a labeled foreground, found none.")
     elif (outside := (inside <= case.picture.min()).mean()) > OUTSIDE:
         problems.append(

@@ -21,7 +21,6 @@ from tqdm import tqdm
 from ..._util.files import DAY, remove_scraps
 from ..._util.memory import require_memory
 from ...errors import DualsegError
-from ..case import fingerprint, read_h5
 from ..grids import resampled_shape, resize
 from ..prepared_folder import (
     is_prepared,
@@ -113,7 +112,7 @@ def _run(
             for task in as_completed(tasks):
                 records[tasks[task].id] = task.result()
                 bar.update()
-        except BaseException:  # the first problem is told; what has not begun is not begun
+        except BaseException:  # the first problem is told; cases not yet begun are left out
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return {case.id: records[case.id] for case in cases}
@@ -121,38 +120,39 @@ def _run(
 
 def _stamp(case: RawCase, recipe: Recipe) -> str:
     """Changes when a source file or a setting of the recipe that makes the arrays changes."""
+    sources = []
     for path in case.sources():
         require_present(path)
-    status = [(path.name, path.stat()) for path in case.sources()]
-    sources = [(name, s.st_size, s.st_mtime_ns) for name, s in status]
+        status = path.stat()
+        sources.append((path.name, status.st_size, status.st_mtime_ns))
     return repr((VERSION, recipe.of_arrays(), sources))
 
 
 def _prepare_case(case: RawCase, out: Path, recipe: Recipe, orientation: str) -> dict[str, Any]:
+    """Write one case into the prepared folder, unless that was done; returns its record."""
     stamp = _stamp(case, recipe)
-    done = read_case_record(out, case.id)
-    if done and done["stamp"] == stamp and _intact(out, done):
+    done = read_case_record(out, case.id, stamp)
+    if done:
         return done
     volumes = _read_images(case, orientation)
     image = np.stack([volume.values for volume in volumes])
-    label, values, lost = None, [], 0
-    if case.label:
-        label, values = _read_label(case, volumes[0], recipe)
+    label, values = _read_label(case, volumes[0], recipe)
     rng = np.random.default_rng([recipe.seed, *case.id.encode()])
     box = recipe.box(image, label, rng, str(case.label or case.images[0]))
     image = recipe.intensities(image, box)
+    cut_off = 0
     if label is not None:
-        lost = int((label > 0).sum() - (label[box] > 0).sum())
+        cut_off = int((label > 0).sum() - (label[box] > 0).sum())
         label = label[box]
     spacing = volumes[0].spacing
     if recipe.spacing:
-        image, label, spacing = _resample(image, label, spacing, recipe, case.images[0])
+        image, label, spacing = _resample(image, label, spacing, recipe.spacing, case.images[0])
     about = {
         "orientation": orientation,
         "box": [[side.start, side.stop] for side in box],
         "values": values,
         "remarks": sorted({remark for volume in volumes for remark in volume.remarks}),
-        "label_voxels_cut_off": lost,
+        "label_voxels_cut_off": cut_off,
         "source": {
             "images": [path.name for path in case.images],
             "label": case.label.name if case.label else None,
@@ -171,8 +171,12 @@ def _read_images(case: RawCase, orientation: str) -> list[Volume]:
     return volumes
 
 
-def _read_label(case: RawCase, image: Volume, recipe: Recipe) -> tuple[np.ndarray, list[int]]:
+def _read_label(
+    case: RawCase, image: Volume, recipe: Recipe
+) -> tuple[np.ndarray | None, list[int]]:
     """The label's class numbers on the image's grid, and the values that were found."""
+    if not case.label:
+        return None, []
     label = read_volume(case.label).turned(image.orientation)
     require_same_grid(case.label, label, case.images[0], image)
     if np.array_equal(label.values, image.values):
@@ -184,7 +188,7 @@ def _read_label(case: RawCase, image: Volume, recipe: Recipe) -> tuple[np.ndarra
     if recipe.crop == "label" and found and not classes.any():
         raise DualsegError(
             f"{case.label}: expected a voxel of the value {' or '.join(map(str, recipe.values))} "
-            f"(--values) to crop round, found only {', '.join(map(str, found))}; give --values "
+            f"(--values) to crop around, found only {', '.join(map(str, found))}; give --values "
             f"{' '.join(map(str, found))}, if these are the structure."
         )
     return classes, found
@@ -193,30 +197,20 @@ def _read_label(case: RawCase, image: Volume, recipe: Recipe) -> tuple[np.ndarra
 def _resample(
     image: np.ndarray,
     label: np.ndarray | None,
-    spacing: tuple[float, ...],
-    recipe: Recipe,
+    spacing: tuple[float, float, float],
+    wanted: tuple[float, float, float],
     path: Path,
-) -> tuple[np.ndarray, np.ndarray | None, tuple[float, ...]]:
-    """Image and label on a grid of about the recipe's voxel size, and its true voxel size."""
+) -> tuple[np.ndarray, np.ndarray | None, tuple[float, float, float]]:
+    """Image and label on a grid of about the wanted voxel size in mm, and its true voxel size."""
     before = image.shape[1:]
-    shape = resampled_shape(before, spacing, recipe.spacing)
-    # Image and label's shares, 4 bytes each: a slip in a voxel size can ask for any.
+    shape = resampled_shape(before, spacing, wanted)
+    # Image and label's shares, 4 bytes each: a slip in a voxel size can ask for a huge grid.
     classes = 0 if label is None else int(label.max()) + 1
     require_memory([len(image) + classes, *shape], 4, path)
     image = resize(torch.from_numpy(image), shape).numpy()
     label = None if label is None else _resize_label(label, shape)
-    true = tuple(n * have / m for n, have, m in zip(before, spacing, shape, strict=True))
-    return image, label, true
-
-
-def _intact(out: Path, record: dict[str, Any]) -> bool:
-    """Whether a case's file still holds the arrays of its record."""
-    labeled = record["label_voxels"] is not None
-    try:
-        image, label = read_h5(out / record["file"], labeled)
-    except DualsegError:
-        return False
-    return fingerprint(image, label) == record["fingerprint"]
+    x, y, z = (n * have / m for n, have, m in zip(before, spacing, shape, strict=True))
+    return image, label, (x, y, z)
 
 
 def _classes(path: Path, label: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, list[int]]:
@@ -282,6 +276,7 @@ def _remarks(
 def _remarks_on_values(
     cases: Sequence[RawCase], records: dict[str, dict[str, Any]], recipe: Recipe
 ) -> list[str]:
+    """Remarks on the values in the labels; raises DualsegError for one that never occurs."""
     remarks = []
     numbers = sorted({value for record in records.values() for value in record["values"]})
     listed = ", ".join(map(str, numbers))
