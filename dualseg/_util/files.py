@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -102,7 +102,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def require_fields(values: Any, fields: dict[str, type | tuple[type, ...]], place: object) -> None:
+def require_fields(
+    values: Any, fields: Mapping[str, type | tuple[type, ...]], place: object
+) -> None:
     """Raise DualsegError, naming the file, unless `values` has all `fields` with their types."""
     if not isinstance(values, dict):
         raise DualsegError(f"{place}: expected an object, found {brief(values)}.")

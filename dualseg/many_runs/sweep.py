@@ -18,6 +18,7 @@ from ..config.experiment import Experiment
 from ..data.dataset import Dataset, open_dataset
 from ..data.known import DATASETS
 from ..data.prepared_folder import is_prepared
+from ..data.spec import Profile
 from ..errors import DualsegError, require, require_one_of
 from ..evaluation.evaluate import evaluate
 from ..methods import METHODS
@@ -26,7 +27,7 @@ from ..runs.run import Run
 from ..runs.status import WatchedRun
 from ..training.loop import fit
 from ..training.start import check_folder, require_same_data
-from .jobs import Failure, Place, run_jobs
+from .jobs import Failure, Resources, run_jobs
 
 NAMED = ("dataset", "root", "method", "preset", "profile", "labeled", "seed")
 """What an option of its own says, and the name of a run's folder shows."""
@@ -80,7 +81,7 @@ def plan(
     presets: Sequence[str],
     labeled: Sequence[int],
     seeds: Sequence[int],
-    profile: str,
+    profile: Profile,
     settings: Sequence[str] = (),
 ) -> list[Member]:
     """The runs of a sweep, each once: a method without presets is not repeated for each of them.
@@ -181,14 +182,14 @@ def train_and_measure(experiment: Experiment, folder: Path) -> None:
         when_free(lambda: evaluate(run.folder, root=experiment.root))
 
 
-def run_sweep(members: Sequence[Member], place: Place, folder: Path) -> dict[str, Failure]:
+def run_sweep(members: Sequence[Member], resources: Resources, folder: Path) -> dict[str, Failure]:
     """Do what is missing, as jobs whose output is in `folder`; returns what failed, by name."""
     calls = {
         member.name: partial(train_and_measure, member.experiment, member.run.folder)
         for member in members
         if not member.finished
     }
-    return run_jobs(calls, place, folder)
+    return run_jobs(calls, resources, folder)
 
 
 def records_of(members: Iterable[Member]) -> list[dict[str, Any]]:

@@ -25,5 +25,6 @@ __all__ = ["METHODS", "Equation", "Method", "Preset", "TwoNetworks", "build_meth
 
 def build_method(experiment: Experiment, spec: DatasetSpec) -> Method:
     """The experiment's method with freshly initialized networks (seeded), on the CPU."""
-    torch.manual_seed(experiment.seed)
-    return METHODS[experiment.method](experiment.settings, experiment.train, spec)
+    with torch.random.fork_rng(devices=[]):  # the caller's random state stays
+        torch.default_generator.manual_seed(experiment.seed)
+        return METHODS[experiment.method](experiment.settings, experiment.train, spec)

@@ -186,7 +186,8 @@ class TwoNetworks(Method):
         self.a = ResNet34(**sizes)
         self.b = VNet(**sizes)
         self.precision = config.precision
-        self.to(memory_format=self.memory_format)
+        # Torch's types lack this argument.
+        self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def terms(self, out_a: NetworkOutput, out_b: NetworkOutput, label: Tensor) -> dict[str, Tensor]:
         """The terms of `loss` from what both networks say of a batch.
@@ -196,7 +197,8 @@ class TwoNetworks(Method):
         raise NotImplementedError
 
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        return self.terms(*self(batch.image), batch.label)
+        out_a, out_b = self(batch.image)
+        return self.terms(out_a, out_b, batch.label)
 
     def forward(self, image: Tensor) -> tuple[NetworkOutput, NetworkOutput]:
         """Outputs of A and B with float32 logits. Shapes: image (B, channels, X, Y, Z)."""
@@ -205,7 +207,8 @@ class TwoNetworks(Method):
         half = self.precision_on(device) == "bfloat16"
         with torch.autocast(device, torch.bfloat16, enabled=half):
             outputs = self.a(image), self.b(image)
-        return tuple(NetworkOutput(out.logits.float(), out.features) for out in outputs)
+        a, b = (NetworkOutput(out.logits.float(), out.features) for out in outputs)
+        return a, b
 
     def predict_members(self, patch: Tensor) -> Tensor:
         return torch.stack([out.logits.softmax(1) for out in self(patch)])

@@ -33,7 +33,7 @@ from .dual_settings import DUAL_EQUATIONS, DUAL_MEASUREMENTS, DUAL_PRESETS, Dual
 class Dual(TwoNetworks):
     """Supervised and consistency loss on the labeled samples, four ways to teach on the others.
 
-    One forward pass over both kinds of samples together, so batch normalisation sees both.
+    One forward pass over both kinds of samples together, so batch normalization sees both.
     """
 
     settings_type = DualSettings
@@ -117,7 +117,9 @@ def dual_terms(
                 for entropy, own in zip(entropies, (label_a, label_b), strict=True)
             ]
         if choices.weight_entropy_filtered:
-            keep = keep_below(*entropies, *thresholds, choices.filter_combine)
+            keep = keep_below(
+                entropies[0], entropies[1], thresholds[0], thresholds[1], choices.filter_combine
+            )
             own, other = (label_a, label_b), (label_b, label_a)
             targets = own if choices.filter_label == "own" else other
             terms["entropy_filtered_a"] = entropy_filtered_loss(a.logits, targets[0], keep)
@@ -137,8 +139,8 @@ def _consistency(
     classes = range(1, prob_a.shape[1])
     losses = []
     for c in classes:
-        pair = [torch.stack([1 - prob[:, c], prob[:, c]], 1) for prob in (prob_a, prob_b)]
-        mask = disagreement_mask(*pair, choices.mask_threshold, choices.mask_combine)
+        pair_a, pair_b = (torch.stack([1 - p[:, c], p[:, c]], 1) for p in (prob_a, prob_b))
+        mask = disagreement_mask(pair_a, pair_b, choices.mask_threshold, choices.mask_combine)
         losses.append(
             [
                 consistency_loss(prob[:, c], label == c, mask, choices.consistency_distance)

@@ -2,7 +2,7 @@
 
     runs/NAME/run.json           config, data, versions, device, training (written first, kept true)
               log.jsonl          one line a training step
-              state.safetensors  while training: weights, optimiser and step, to resume from
+              state.safetensors  while training: weights, optimizer and step, to resume from
               last.safetensors   when finished: the weights
               run.lock           held by the process that trains or evaluates
               run.holder         which process that is, on which machine, since when

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
+from operator import methodcaller
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -20,7 +21,7 @@ PUBLISHED = Path("figures") / "records"
 _METRICS = ("dice", "jaccard", "hd95", "asd")
 MEASURES = {"Dice %": "dice", "Jaccard %": "jaccard", "95HD voxel": "hd95", "ASD voxel": "asd"}
 """Columns of the tables, and the keys of a record that they show."""
-_RECORD = {
+_RECORD: dict[str, Any] = {
     **{"name": str, "split": str, "config": dict, "cases": list, "empties": int},
     **{"mean": dict, "standard_error": dict, "networks": dict},
     "seconds": (int, float),
@@ -76,9 +77,10 @@ def publish(
             "folder."
         )
     write_json(path, record)
-    for picture in run.pictures(split) if pictures else ():
-        target = Path(pictures) / f"{record['name']}_{picture.name}"  # says the split itself
-        write_atomically(target, lambda file, source=picture: file.write(source.read_bytes()))
+    if pictures is not None:
+        for picture in run.pictures(split):
+            copy = methodcaller("write", picture.read_bytes())
+            write_atomically(Path(pictures) / f"{record['name']}_{picture.name}", copy)
     return path
 
 
