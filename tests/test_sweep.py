@@ -328,7 +328,7 @@ def test_a_job_goes_on_later_if_slurm_warned_it_in_whatever_order(monkeypatch, w
         with stop_noted() as stop:
             for each in numbers:
                 signal.raise_signal(each)
-            raise Interrupted(stop.number, stop.heard)
+            raise Interrupted(stop.number, stop.received)
 
     def queue_again(number, frame):
         raise SystemExit("queued again")

@@ -86,7 +86,7 @@ def run_jobs(
         while waiting or running:
             if stop.number is not None:
                 _stop([job for _, job in running.values()])
-                raise Interrupted(stop.number, stop.heard)
+                raise Interrupted(stop.number, stop.received)
             if waiting and free:
                 name, worker = waiting.popleft(), free.popleft()
                 call, to = partial(outcome, calls[name]), folder / name

@@ -69,7 +69,7 @@ class Requeued:
         try:
             return self.call()
         except Interrupted as stop:  # a training, which has written its checkpoint
-            if signal.SIGUSR1 in stop.heard:
+            if signal.SIGUSR1 in stop.received:
                 signal.raise_signal(signal.SIGUSR1)  # now submitit answers it: it queues again
             # A preemption begins with SIGTERM, and the warning follows; a cancellation has none.
             time.sleep(GRACE)

@@ -84,12 +84,31 @@ def plan(
     profile: Profile,
     settings: Sequence[str] = (),
 ) -> list[Member]:
-    """The runs of a sweep, each once: a method without presets is not repeated for each of them.
+    """List the runs of a sweep, each once: a method without presets is not repeated for each.
 
-    `datasets` are names, NAME=FOLDER, or folders that `dualseg data prepare` made; `settings` are
-    texts like "iterations=200". Without `labeled`, each data set's usual number.
+    Parameters
+    ----------
+    out : Path
+        Folder of the runs.
+    datasets : sequence of str
+        Names, NAME=FOLDER, or folders that `dualseg data prepare` made.
+    methods, presets : sequence of str
+        Their names.
+    labeled : sequence of int
+        Numbers of labeled cases; where empty, each data set's usual number.
+    seeds : sequence of int
+    profile : str
+    settings : sequence of str, optional
+        Further settings of all runs, like "iterations=200".
 
-    Raises DualsegError for what does not exist, and where the folder of a run holds another one.
+    Returns
+    -------
+    list of Member
+
+    Raises
+    ------
+    DualsegError
+        For what does not exist, and where the folder of a run holds another one.
     """
     for name, values in (("dataset", datasets), ("methods", methods), ("seeds", seeds)):
         require(bool(values), name, "at least one", tuple(values))

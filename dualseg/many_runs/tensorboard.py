@@ -30,8 +30,8 @@ class Mirror:
         result = read_json(path)["mean"] if path.is_file() else {}
         if self.result not in ({}, result):
             self.reader = LogReader(self.run.log_path)
-        lines, anew = self.reader.read()
-        if anew and lines:
+        lines, from_start = self.reader.read()
+        if from_start and lines:
             self.result, began = {}, self.run.log_path.stat().st_mtime
             self.start = began - lines[-1].get("seconds", 0.0)  # of step 0, seconds since 1970
             for old in self.folder.glob("events.out.tfevents.*"):

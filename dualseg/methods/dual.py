@@ -51,7 +51,7 @@ class Dual(TwoNetworks):
 
 
 def dual_weights(choices: DualSettings, progress: Progress) -> dict[str, float]:
-    """The weight of each term of eq. 1 now; a term that is switched off is not there."""
+    """The weight of each term of eq. 1 at a step, by name; without those that are switched off."""
     rise = _ramp(progress.fraction, choices.ramp_up)
     contrast = choices.weight_contrast * contrast_weight(progress, choices.contrast_schedule)
     weights = {
@@ -81,13 +81,23 @@ def _ramp(t: float, length: float) -> float:
 def dual_terms(
     out_a: NetworkOutput, out_b: NetworkOutput, label: Tensor, choices: DualSettings
 ) -> dict[str, Tensor]:
-    """The terms of eq. 1, unweighted, and measurements of how they came about.
+    """Compute the terms of eq. 1, unweighted, and measurements of their inputs.
 
-    The outputs are of labeled samples first, as many as `label` (L, X, Y, Z) has, then of unlabeled
-    ones. Measurements (constants, no part of the loss): `disagreement`, the share of voxels where
-    the networks differ; `kept` by the entropy filter; `reliable` for the prototypes;
-    `missing_prototypes`, how many classes have none; `prototype_distance` d(c_f, c_b), NaN where
-    one is missing. All five are of the samples that the terms without ground truth see.
+    Parameters
+    ----------
+    out_a, out_b : NetworkOutput
+        Of the labeled samples, then of the unlabeled ones.
+    label : Tensor, shape (L, X, Y, Z)
+        Classes of the labeled samples.
+    choices : DualSettings
+
+    Returns
+    -------
+    dict of str to Tensor
+        Terms, and measurements (constants, no part of the loss) on the samples of the terms
+        without ground truth: `disagreement`, the share of voxels where the networks differ;
+        `kept` by the entropy filter; `reliable` for the prototypes; `missing_prototypes`, how many
+        classes have none; `prototype_distance` d(c_f, c_b), NaN where a prototype is missing.
     """
     known = slice(None, len(label))
     seen = slice(None) if choices.samples == "all" else slice(len(label), None)

@@ -29,9 +29,21 @@ _RECORD: dict[str, Any] = {
 
 
 def load_records(folder: str | Path = PUBLISHED) -> list[dict[str, Any]]:
-    """All records of runs in a folder, by name; raises DualsegError for a file that is none.
+    """Read all records of runs in a folder, in the order of their names.
 
-    Those of benchmarks (`benchmark_*.json`) are of another kind, and left out.
+    Parameters
+    ----------
+    folder : str or Path, optional
+        Files `benchmark_*.json` in it are of another kind, and left out.
+
+    Returns
+    -------
+    list of dict
+
+    Raises
+    ------
+    DualsegError
+        For a file that is no record.
     """
     paths = (path for path in Path(folder).glob("*.json") if not path.match("benchmark_*"))
     return [_read_record(path) for path in sorted(paths)]
@@ -55,11 +67,28 @@ def publish(
     split: str = "test",
     pictures: str | Path | None = None,
 ) -> Path:
-    """Copy a run's record to `to`/NAME.json, on validation cases NAME_val.json; returns the path.
+    """Copy a run's record to the published ones.
 
-    With `pictures`, the split's pictures are copied to that folder as NAME_cases.png and so on.
-    Raises DualsegError if the run has no record on the split, or another run's record stands there
-    already.
+    Parameters
+    ----------
+    folder : str or Path
+        The run.
+    to : str or Path, optional
+        Folder of the copy, NAME.json (on validation cases NAME_val.json).
+    split : str, optional
+        "test" or "val".
+    pictures : str or Path, optional
+        Folder for copies of the split's pictures, NAME_cases.png and so on.
+
+    Returns
+    -------
+    Path
+        The copy.
+
+    Raises
+    ------
+    DualsegError
+        If the run has no record on the split, or the copy would replace another run's record.
     """
     run = RunFolder.open(folder)
     source = run.record_path(split)
@@ -117,9 +146,17 @@ def changes_mark(config: dict[str, Any]) -> str:
 
 
 def losses_of(config: dict[str, Any]) -> str:
-    """A configuration's preset, and every setting of its method that differs from the preset.
+    """Name a configuration's preset, and every setting of its method that differs from the preset.
 
-    Empty for a method without settings; of a method that is not in METHODS, the preset alone.
+    Parameters
+    ----------
+    config : dict
+        The flat configuration in a record.
+
+    Returns
+    -------
+    str
+        Empty for a method without settings; of a method that is not in METHODS, the preset alone.
     """
     preset, kind = config.get("preset", ""), METHODS.get(config["method"])
     if kind is None:

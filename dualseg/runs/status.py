@@ -61,8 +61,8 @@ class WatchedRun:
 
     def _status(self, now: float) -> Status:
         config = _part(self.run.info_path, "config", _CONFIG)
-        lines, anew = self._reader.read()
-        if anew:
+        lines, from_start = self._reader.read()
+        if from_start:
             self._recent.clear()
         self._recent.extend(lines)
         last = self._recent[-1] if self._recent else {"step": 0}

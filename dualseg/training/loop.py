@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from .._util.environment import peak_memory_mb, ready_device, torch_state_restored
-from .._util.files import remove_scraps, write_atomically, write_json
+from .._util.files import remove_temporary_files, write_atomically, write_json
 from .._util.lock import held
 from .._util.memory import freed_memory_kept
 from .._util.signals import Interrupted, Stop, stop_noted
@@ -183,7 +183,7 @@ class _Training:
         self.loss = ranks.loss_of(self.method)
         if self.config.compile:
             compile_networks(self.method)
-        ranks.on_main(remove_scraps, run.folder)
+        ranks.on_main(remove_temporary_files, run.folder)
         ranks.on_main(self._cut_log)
 
     def run_to_end(self) -> None:
@@ -193,7 +193,7 @@ class _Training:
         self.started = time.perf_counter() - self.seconds
         name, silent = f"training {self.run.folder.name}", not self.ranks.is_main
         bar = tqdm(total=total, initial=self.step, desc=name, unit="step", disable=silent)
-        late: StepTerms | None = None
+        unread: StepTerms | None = None
         path = os.devnull if silent else self.run.log_path
         batches: Any = prefetched(self.sampler, range(self.step, total), self.device)
         with (
@@ -204,29 +204,29 @@ class _Training:
             stop_noted() as stop,
         ):
             while self.step < total:
-                asked, time_is_up = self._asked(stop)
+                asked, time_is_up = self._stop_requested(stop)
                 if asked is not None or (time_is_up and self.step > first):
-                    self._flush(late, log, bar)
+                    self._flush(unread, log, bar)
                     self.save(log)
                     if asked is None:
                         return
-                    raise Interrupted(asked, stop.heard)
+                    raise Interrupted(asked, stop.received)
                 this = self.train_step(Progress(self.step, total))
                 self.step += 1
-                self._flush(late, log, bar)
-                late = this
+                self._flush(unread, log, bar)
+                unread = this
                 if self.step % self.config.checkpoint_every == 0 and self.step < total:
-                    self._flush(late, log, bar)
-                    late = None
+                    self._flush(unread, log, bar)
+                    unread = None
                     self.save(log)
                 bar.update()
-            self._flush(late, log, bar)
+            self._flush(unread, log, bar)
         self.ranks.on_main(self._finish)
-        asked, _ = self._asked(stop)
+        asked, _ = self._stop_requested(stop)
         if asked is not None:  # in the last step: what follows must know
-            raise Interrupted(asked, stop.heard)
+            raise Interrupted(asked, stop.received)
 
-    def _asked(self, stop: Stop) -> tuple[int | None, bool]:
+    def _stop_requested(self, stop: Stop) -> tuple[int | None, bool]:
         """The signal that has asked any rank to stop, and whether rank 0's time is up."""
         told = self.ranks.gather((stop.number, time.monotonic() >= self.deadline))
         return next((n for n, _ in told if n is not None), None), told[0][1]
@@ -273,12 +273,12 @@ class _Training:
         self.seconds = time.perf_counter() - self.started
         return {"step": self.step, "seconds": self.seconds, "peak_memory_mb": self.peak_memory}
 
-    def _flush(self, late: StepTerms | None, log: Any, bar: tqdm) -> None:
-        if late is None:
+    def _flush(self, unread: StepTerms | None, log: Any, bar: tqdm) -> None:
+        if unread is None:
             return
         with self.ranks.errors_shared():
-            self._require_same_names(late)
-            line = late.log_line(self.ranks)
+            self._require_same_names(unread)
+            line = unread.log_line(self.ranks)
             try:
                 log.write(f"{json.dumps(line)}\n".encode())
             except OSError as error:
@@ -288,15 +288,15 @@ class _Training:
                 ) from error
         bar.set_postfix(loss=f"{line['loss']:.3f}", refresh=False)
 
-    def _require_same_names(self, late: StepTerms) -> None:
+    def _require_same_names(self, unread: StepTerms) -> None:
         """The log has one column for each term, from its first line to its last.
 
         Rank 0 also knows the names in the log that it goes on with.
         """
-        self.names = self.names or set(late.names)
-        if different := self.names ^ set(late.names):
+        self.names = self.names or set(unread.names)
+        if different := self.names ^ set(unread.names):
             raise DualsegError(
-                f"step {late.step}: expected the same terms of the loss as in the steps before, "
+                f"step {unread.step}: expected the same terms of the loss as in the steps before, "
                 f"found a difference in {', '.join(sorted(different))}; a method returns the same "
                 "names in every step (0 for a term, NaN for a measurement that is not there)."
             )

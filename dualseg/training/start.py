@@ -95,7 +95,7 @@ def require_same_data(run: Run, dataset: Dataset) -> None:
     """
     data, experiment = run.info()["data"], run.experiment()
     split = dataset.split(experiment.labeled, experiment.validation)
-    used = split.labeled + split.unlabeled + split.validation
+    used = _used(split)
     then = {name: tuple(ids) for name, ids in data["split"].items()}
     if then != vars(split) or data["fingerprint"] != dataset.cache(used):
         raise DualsegError(
