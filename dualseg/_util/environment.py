@@ -23,7 +23,10 @@ def pick_device() -> torch.device:
 
 
 def ready_device() -> torch.device:
-    """`pick_device` before long work on volumes of one shape; peak memory counts from here."""
+    """Prepare the device of `pick_device` for long work on volumes of one shape.
+
+    Peak memory counts from here.
+    """
     device = pick_device()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

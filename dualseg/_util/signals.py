@@ -26,7 +26,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def exit_status(stop: KeyboardInterrupt) -> int:
-    """What tells of it: 130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1 (on Linux)."""
+    """Exit status of a stopped process: 130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1."""
     return 128 + (stop.number if isinstance(stop, Interrupted) else signal.SIGINT)
 
 
@@ -34,8 +34,8 @@ def exit_status(stop: KeyboardInterrupt) -> int:
 class Stop:
     """Which signals have asked to stop, in the order in which they came.
 
-    One more may come while the first is answered: Slurm's SIGTERM says that a job is to end, and
-    the warning after it that it may start again.
+    A second one may come while the first is answered: Slurm's SIGTERM says that a job must end, and
+    the warning after it says that the job may start again.
     """
 
     received: list[int] = field(default_factory=list)
@@ -47,9 +47,9 @@ class Stop:
 
 
 def end_with_parent() -> None:
-    """From now on this process gets a SIGTERM when its parent ends, in whatever way (on Linux).
+    """Let Linux send this process a SIGTERM when its parent ends, also when that is killed.
 
-    Better a checkpoint than an orphan.
+    So a training writes a checkpoint and ends instead of going on alone.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))

@@ -44,22 +44,22 @@ class Member:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         return self.run.folder.name
 
     @property
     def finished(self) -> bool:
-        """Trained and measured."""
+        """Whether it is trained and measured."""
         return self.run.finished and self.run.record_path().is_file()
 
     @property
     def group(self) -> tuple[str, str, str, int]:
-        """Data set, method, preset, labels: what the runs of several seeds have in common."""
+        """Data set, method, preset and labels, which the runs of several seeds have in common."""
         experiment = self.experiment
         return self.data, experiment.method, preset_of(experiment), experiment.labeled
 
     def progress(self) -> str:
-        """Say in words how far it is, or what is next."""
+        """Describe in words how far it is, or what is to be done next."""
         if not self.run.exists:
             return "to be trained"
         status = WatchedRun(self.name, self.run.folder).status(time.time())
@@ -192,9 +192,9 @@ def _settings(given: Iterable[str], usual: Experiment) -> dict[str, Any]:
 
 
 def train_and_measure(experiment: Experiment, folder: Path) -> None:
-    """What is missing of a run: the rest of its training, its record.
+    """Do what is missing of a run: the rest of its training, its record.
 
-    Where another process is at it (an earlier sweep's, whose parent was killed), this waits.
+    Where another process works on it (of an earlier sweep that was killed), this waits for it.
     """
     run = when_free(lambda: fit(experiment, folder, resume=True))
     if not run.record_path().is_file():
@@ -202,7 +202,7 @@ def train_and_measure(experiment: Experiment, folder: Path) -> None:
 
 
 def run_sweep(members: Sequence[Member], resources: Resources, folder: Path) -> dict[str, Failure]:
-    """Do what is missing, as jobs whose output is in `folder`; returns what failed, by name."""
+    """Do what is missing as jobs, whose output is in `folder`; returns what failed, by name."""
     calls = {
         member.name: partial(train_and_measure, member.experiment, member.run.folder)
         for member in members

@@ -114,7 +114,7 @@ def publish(
 
 
 def table(records: Iterable[dict[str, Any]], markdown: bool = False) -> str:
-    """What was run and how well it did (mean +- standard error over cases), a line a record."""
+    """Tabulate records, a line each: what was run, and mean ± standard error over its cases."""
     rows = [_row(record) for record in records]
     header = list(rows[0]) if rows else ["no records"]
     lines = [header] + [list(row.values()) for row in rows]
@@ -187,10 +187,10 @@ def mean_of_cases(record: dict[str, Any], key: str) -> str:
 
 
 def mean_of_runs(records: Sequence[dict[str, Any]], key: str) -> str:
-    """Mean ± sample standard deviation over runs, of their means over test cases.
+    """Write mean ± sample standard deviation over runs of their means over test cases.
 
-    A distance that some runs do not have (all their predictions are empty) is over the others, and
-    says over how many.
+    Where some runs have no distance (all their predictions are empty), it is over the other runs,
+    and their number is added.
     """
     values = [record["mean"][key] for record in records]
     there = [value for value in values if value is not None]
