@@ -175,7 +175,9 @@ def rank_main(rank: int, ports: list[int], threads: int, folder: Path, experimen
         # Rank 0 decides, though the other has all the time.
         minutes = None if rank else 1e-9
         seen["in pieces"] = []
-        while not fit(alone, folder / "pieces", bool(seen["in pieces"]), minutes).finished:
+        resume = False
+        while not fit(alone, folder / "pieces", resume, max_minutes=minutes).finished:
+            resume = True
             state = Run(folder / "pieces").state_path
             seen["in pieces"].append(read_checkpoint(state)[1]["step"])
 
