@@ -28,7 +28,7 @@ from dualseg.methods import METHODS, build_method
 from dualseg.runs.checkpoints import read_checkpoint
 from dualseg.runs.run import Run
 from dualseg.training import loop as training
-from dualseg.training.distributed import Team, joined
+from dualseg.training.distributed import Ranks, joined
 from dualseg.training.loop import fit
 from dualseg.training.start import check_batch
 
@@ -75,17 +75,17 @@ def test_dropout_differs_by_rank_and_rank_0_is_as_a_single_process():
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(shared):
-    assert Team(0, 2).share("labeled_batch", 4) == 2
+    assert Ranks(0, 2).share("labeled_batch", 4) == 2
     with pytest.raises(DualsegError, match="unlabeled_batch: expected a multiple of 4, .* found 2"):
-        check_batch(shared, build(shared), Team(3, 4))
+        check_batch(shared, build(shared), Ranks(3, 4))
     alone = shared.replace(method="supervised", patch=(32, 32, 32))
-    check_batch(alone, build(alone), Team(3, 4))  # draws no unlabeled batch
+    check_batch(alone, build(alone), Ranks(3, 4))  # draws no unlabeled batch
 
 
 def test_one_sample_a_rank_that_batch_norm_cannot_take(shared):
     one = shared.replace(method="supervised", labeled_batch=2)
     with pytest.raises(DualsegError, match="patch: expected a side above 16.*--labeled-batch 4"):
-        check_batch(one, build(one), Team(0, 2))
+        check_batch(one, build(one), Ranks(0, 2))
 
 
 def build(experiment: Experiment):
@@ -175,7 +175,9 @@ def rank_main(rank: int, ports: list[int], threads: int, folder: Path, experimen
         # Rank 0 decides, though the other has all the time.
         minutes = None if rank else 1e-9
         seen["in pieces"] = []
-        while not fit(alone, folder / "pieces", bool(seen["in pieces"]), minutes).finished:
+        resume = False
+        while not fit(alone, folder / "pieces", resume, max_minutes=minutes).finished:
+            resume = True
             state = Run(folder / "pieces").state_path
             seen["in pieces"].append(read_checkpoint(state)[1]["step"])
 

@@ -193,8 +193,8 @@ def test_no_locks(tmp_path, monkeypatch, number):
 
     monkeypatch.setattr("fcntl.flock", missing)
     told = pytest.warns(UserWarning, match=f"has no locks .{os.strerror(number)}")
-    with told, held(tmp_path) as claim:
-        claim.check()
+    with told, held(tmp_path) as check:
+        check()
         assert is_held(tmp_path) is None
 
 

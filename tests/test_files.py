@@ -46,7 +46,7 @@ def test_threads_that_write_at_once_leave_the_umask_alone(tmp_path, monkeypatch)
     "the old file stays, no half file is left",
 )
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
-def test_failure_keeps_the_old_file_and_leaves_no_scraps(tmp_path, number):
+def test_failure_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path, number):
     path = tmp_path / "file"
     path.write_bytes(b"old")
 

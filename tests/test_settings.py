@@ -162,7 +162,7 @@ def test_numpy_numbers_and_lists_become_plain(name, value, expected):
         ),
         (
             {"method": "supervised", "gamma": 3},
-            "unknown setting 'gamma': expected one of checkpoint_every, dataset, .*seed",
+            "unknown setting 'gamma': expected one of checkpoint_every, compile, dataset, .*seed",
         ),
         ({"train": {"patch": 3}}, "train: expected settings of the type TrainConfig, found"),
         ({"settings": Settings()}, "settings: expected settings of the type DualSettings, found"),

@@ -25,8 +25,8 @@ from dualseg._util.signals import Interrupted, stop_noted
 from dualseg.cli import main as cli
 from dualseg.config.experiment import Experiment
 from dualseg.errors import DualsegError
-from dualseg.many_runs import jobs, sweep as sweeping
-from dualseg.many_runs.jobs import Place
+from dualseg.many_runs import jobs, slurm, sweep as sweeping
+from dualseg.many_runs.jobs import Resources
 from dualseg.many_runs.sweep import over_seeds, plan
 from dualseg.runs.records import mean_of_runs
 from dualseg.runs.run import Run
@@ -50,7 +50,7 @@ def command(root: Path, out: Path, *words: str, steps: int = 6) -> list[str]:
 
 
 def run(capsys, words) -> tuple[int, str, str]:
-    status = cli.main(words)
+    status = cli(words)
     out = capsys.readouterr()
     return status, out.out, out.err
 
@@ -79,7 +79,7 @@ def _command(words: list[str], output: Path, environment: dict[str, str]) -> Non
     os.dup2(file, 2)
     sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, encoding="utf-8") for n in (1, 2))
     sweeping.train_and_measure = without_pictures
-    os._exit(cli.main(words))
+    os._exit(cli(words))
 
 
 @contextmanager
@@ -245,7 +245,7 @@ def test_jobs_of_a_killed_sweep_stop_with_a_checkpoint(la_root, tmp_path):
 @linux
 def test_a_killed_job_is_a_failure_and_the_others_go_on(tmp_path):
     calls = {"killed": partial(os._exit, 9), "fine": write_environment(tmp_path / "fine")}
-    failed = jobs.run_jobs(calls, Place(), tmp_path / "jobs")
+    failed = jobs.run_jobs(calls, Resources(), tmp_path / "jobs")
     assert (tmp_path / "fine").is_file()
     assert list(failed) == ["killed"] and "ended without a result" in failed["killed"].reason
 
@@ -284,7 +284,7 @@ def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(la_root, tmp_pa
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     out = tmp_path / "sweep"
     words = command(la_root, out, "--seeds", 0, "--methods", "supervised", steps=60)
-    words += ["--cluster", "slurm", "--partition", "long", "--gpus", "1", "--hours", "2"]
+    words += ["--cluster", "slurm", "--gpus", "1", "--hours", "2"]
     words += ["--cpus", "1"]
     member = Run(out / "la_supervised_2labels_smoke_seed0")
     folder = out / "jobs" / member.folder.name
@@ -306,7 +306,6 @@ def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(la_root, tmp_pa
     assert int(re.search(r"\| (\d+)/60 \[", second)[1]) >= 2
     script = (tmp_path / "cluster" / "100.script").read_text(encoding="utf-8")
     for line in (
-        "partition=long",
         "gpus-per-node=1",
         "time=120",
         "cpus-per-task=1",
@@ -322,14 +321,14 @@ def test_slurm_job_that_is_preempted_goes_on_from_its_checkpoint(la_root, tmp_pa
 @pytest.mark.parametrize("usual", [True, False])
 def test_a_job_goes_on_later_if_slurm_warned_it_in_whatever_order(monkeypatch, warned, usual):
     """Slurm's SIGTERM and its warning, both of which a training answers with one checkpoint."""
-    monkeypatch.setattr(jobs, "GRACE", 0.1)
+    monkeypatch.setattr(slurm, "GRACE", 0.1)
     numbers = [signal.SIGTERM, *[signal.SIGUSR1] * warned][:: 1 if usual else -1]
 
     def call():
         with stop_noted() as stop:
             for each in numbers:
                 signal.raise_signal(each)
-            raise Interrupted(stop.number, stop.heard)
+            raise Interrupted(stop.number, stop.received)
 
     def queue_again(number, frame):
         raise SystemExit("queued again")
@@ -337,22 +336,21 @@ def test_a_job_goes_on_later_if_slurm_warned_it_in_whatever_order(monkeypatch, w
     before = signal.signal(signal.SIGUSR1, queue_again)  # as submitit does
     try:
         with pytest.raises(SystemExit if warned else Interrupted):
-            jobs.Requeued(call)()
+            slurm.Requeued(call)()
     finally:
         signal.signal(signal.SIGUSR1, before)
 
 
 @linux
 def test_workers_share_the_cores_and_take_the_gpus_in_turn(tmp_path, monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     calls = {str(i): write_environment(tmp_path / str(i)) for i in range(2)}
-    assert jobs.run_jobs(calls, Place(workers=2), tmp_path / "jobs") == {}
+    assert jobs.run_jobs(calls, Resources(workers=2), tmp_path / "jobs") == {}
     found = sorted((tmp_path / name).read_text(encoding="utf-8") for name in calls)
     assert found == ["4 threads, GPU 3", "4 threads, GPU 5"]
-    assert "OMP_NUM_THREADS" not in os.environ
+    assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
 def write_environment(path: Path) -> partial:
@@ -446,18 +444,23 @@ def test_data_that_are_not_there_are_missed_before_anything_starts(la_root, tmp_
 
 
 @pytest.mark.parametrize(
-    ("place", "words"),
+    ("given", "words"),
     [
         ({"cluster": "pbs"}, "cluster: expected one of local, slurm"),
-        ({"workers": 0}, "workers: expected at least 1"),
-        ({"hours": 0.0}, "hours: expected at least 0.1"),
-        ({"cluster": "slurm"}, "expected the Slurm commands sbatch and srun"),
+        ({"workers": 0}, "workers: expected a whole number of at least 1"),
+        ({"hours": 0.0}, "hours: expected a finite number of at least 0.1"),
     ],
 )
-def test_bad_places_are_refused(monkeypatch, place, words):
-    monkeypatch.setenv("PATH", "")
+def test_resources_that_cannot_be_are_refused(given, words):
     with pytest.raises(DualsegError, match=words):
-        Place(**place)
+        Resources(**given)
+
+
+def test_without_slurm_a_sentence_says_where_to_run(monkeypatch, tmp_path):
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(DualsegError, match="run this on a login node of the cluster"):
+        jobs.run_jobs({"a": print}, Resources(cluster="slurm"), tmp_path)
 
 
 def test_without_submitit_a_sentence_says_how_to_get_it(monkeypatch, tmp_path):
@@ -465,7 +468,7 @@ def test_without_submitit_a_sentence_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(DualsegError, match="pip install -c constraints.txt -e"):
-        jobs.run_jobs({"a": print}, Place(cluster="slurm"), tmp_path)
+        jobs.run_jobs({"a": print}, Resources(cluster="slurm"), tmp_path)
 
 
 def test_a_run_that_another_process_is_at_is_waited_for(small, tmp_path, monkeypatch):

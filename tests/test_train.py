@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -221,7 +222,7 @@ def test_a_second_signal_while_the_first_is_answered_is_told_too(small, tmp_path
     with pytest.raises(Interrupted) as stopped:
         fit(small, tmp_path / "run")
     assert stopped.value.number == signal.SIGTERM
-    assert stopped.value.heard == [signal.SIGTERM, signal.SIGUSR1]
+    assert stopped.value.received == [signal.SIGTERM, signal.SIGUSR1]
 
 
 @pytest.mark.fault(
@@ -416,14 +417,14 @@ def test_full_disk_while_logging_is_one_sentence(small, tmp_path, monkeypatch):
     "half files that killed processes left in a run",
     "removed by the next process that holds the folder",
 )
-def test_scraps_of_killed_writes_are_removed(small, tmp_path, monkeypatch):
+def test_temporary_files_of_killed_writes_are_removed(small, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(training._Training, "run_to_end", lambda self: None)
         run = fit(small, tmp_path / "run")
-    scrap = run.folder / ".state.safetensors.abc123.tmp"
-    scrap.write_bytes(b"half a checkpoint")
+    left = run.folder / ".state.safetensors.abc123.tmp"
+    left.write_bytes(b"half a checkpoint")
     fit(small, tmp_path / "run", resume=True)
-    assert not scrap.exists()
+    assert not left.exists()
 
 
 def test_restored_momentum_lies_in_memory_as_it_was(small, tmp_path):
@@ -619,3 +620,24 @@ def test_reading_a_checkpoint_again_and_again_leaves_nothing_behind(small, tmp_p
 
     before = blocks_after(2)
     assert blocks_after(5) - before < 100
+
+
+def test_the_callers_process_is_as_it_was_before(small, tmp_path, monkeypatch):
+    def ready_device():
+        torch.backends.cudnn.benchmark = True  # as on a GPU
+        warnings.simplefilter("error")
+        return torch.device("cpu")
+
+    monkeypatch.setattr(training, "ready_device", ready_device)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    filters = warnings.filters[:]
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    fit(small.replace(iterations=1), tmp_path / "run")
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.backends.cudnn.benchmark is False
+    assert warnings.filters == filters
+    torch.manual_seed(11)
+    Run(tmp_path / "run").load_method(torch.device("cpu"))
+    assert torch.equal(torch.rand(3), expected)

@@ -6,6 +6,9 @@ import os
 import platform
 import re
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 
 import torch
@@ -20,12 +23,27 @@ def pick_device() -> torch.device:
 
 
 def ready_device() -> torch.device:
-    """`pick_device` before long work on volumes of one shape; peak memory counts from here."""
+    """Prepare the device of `pick_device` for long work on volumes of one shape.
+
+    Peak memory counts from here.
+    """
     device = pick_device()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         torch.backends.cudnn.benchmark = True  # the first volume tries which convolution is fastest
     return device
+
+
+@contextmanager
+def torch_state_restored() -> Iterator[None]:
+    """At the end, torch's random state, its choice of convolutions and warnings are as before."""
+    benchmark = torch.backends.cudnn.benchmark
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with warnings.catch_warnings(), torch.random.fork_rng(gpus):
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.benchmark = benchmark
 
 
 def describe_device(device: torch.device) -> str:

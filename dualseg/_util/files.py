@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +18,7 @@ from ..errors import DualsegError, brief
 
 MAX_TEXT = 32 * 2**20  # bytes; parsed they take up to thirty times as much
 _NEVER_IN_NAMES = set('/\\:*?"<>| ')
-_SCRAP = ".tmp"
+_TEMPORARY = ".tmp"
 DAY = 24 * 3600.0  # seconds
 
 
@@ -28,7 +28,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises DualsegError if that fails (a full disk, no permission); what stood at `path` before is
     then still there, unchanged.
     """
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}{_SCRAP}"
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not by `tempfile`, whose files only their owner may read: others may read the results.
@@ -54,15 +54,15 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def remove_scraps(folder: Path, older_than: float = 0.0) -> None:
+def remove_temporary_files(folder: Path, older_than: float = 0.0) -> None:
     """Remove what processes that were killed while writing left in a folder and those below it.
 
     `older_than`, in seconds, spares what another process may just be writing.
     """
-    for scrap in folder.rglob(f".*{_SCRAP}"):
+    for path in folder.rglob(f".*{_TEMPORARY}"):
         try:
-            if time.time() - scrap.stat().st_mtime >= older_than:
-                scrap.unlink()
+            if time.time() - path.stat().st_mtime >= older_than:
+                path.unlink()
         except OSError:  # gone already, or somebody else's
             continue
 
@@ -102,7 +102,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def require_fields(values: Any, fields: dict[str, type | tuple[type, ...]], place: object) -> None:
+def require_fields(
+    values: Any, fields: Mapping[str, type | tuple[type, ...]], place: object
+) -> None:
     """Raise DualsegError, naming the file, unless `values` has all `fields` with their types."""
     if not isinstance(values, dict):
         raise DualsegError(f"{place}: expected an object, found {brief(values)}.")

@@ -17,7 +17,7 @@ def read_as(usual: Any, text: Any, name: str) -> Any:
     usual : str, bool, int, float, tuple or list
         The usual value.
     text : object
-        A Python literal as text ("true" and "false" are known, too); what is no text stays.
+        A Python literal as text, also "true" and "false"; a value that is no text stays as it is.
     name : str
         What messages call the value.
 

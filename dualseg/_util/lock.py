@@ -1,8 +1,4 @@
-"""One process at a time in a run's folder.
-
-The lock is the operating system's: it ends with the process that holds it, however that ends, so
-nothing has to be cleaned up after a kill. Who holds it is written into a file beside it.
-"""
+"""One process at a time in a folder, by a lock that ends with the process, also if it is killed."""
 
 from __future__ import annotations
 
@@ -13,79 +9,59 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from ..errors import DualsegError
 from .files import read_text, write_atomically
 
-LOCK, HOLDER = "run.lock", "run.holder"
+LOCK, HOLDER = "run.lock", "run.holder"  # the second says who holds the first
 _HERE = f" on {socket.gethostname()} since "
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # of some network drives
-
-T = TypeVar("T")
 
 
 class InUse(DualsegError):
     """Another process holds the folder; it may be waited for."""
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A folder that this process holds, and as whom."""
-
-    folder: Path
-    holder: str
-
-    def check(self) -> None:
-        """Raise DualsegError if the folder has been deleted, moved or replaced since."""
-        if _holder(self.folder) != self.holder:
-            raise DualsegError(
-                f"{self.folder}: was deleted, moved or replaced while this process worked in it; "
-                "stopped without writing anything there."
-            )
-
-
 @contextmanager
-def held(folder: Path) -> Iterator[Claim]:
-    """Hold a folder (made if missing) while the context lasts.
+def held(folder: Path) -> Iterator[Callable[[], None]]:
+    """Hold a folder (made if missing) within the context; raises `InUse` where another one does.
 
-    Raises `InUse`, naming process and machine, where another process holds it. A file system
-    without locks (some network drives) gives a warning instead.
+    Yields a function that raises DualsegError if the folder is no longer the one that was locked.
     """
-    lock = _lock(folder)
+    lock = FileLock(folder / LOCK, timeout=0.2, preserve_lock_file=True)  # `is_held` is faster
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0.2)  # patient: `is_held` takes it for a moment
+        lock.acquire()
     except Timeout as error:
-        raise InUse(
-            f"{folder}: is in use by {_holder(folder) or 'another process'}; wait for it or stop "
-            "it, or work in another folder."
-        ) from error
+        by = _holder(folder) or "another process"
+        say = f"{folder}: is in use by {by}; wait for it or stop it, or work in another folder."
+        raise InUse(say) from error
     except OSError as error:
+        what = error.strerror or error
         if error.errno not in _NO_LOCKS:
-            raise DualsegError(
-                f"{folder / LOCK}: could not be written ({error.strerror or error}); choose a "
-                "folder where you may write (a run can be copied there)."
-            ) from error
-        warnings.warn(
-            f"{folder}: this file system has no locks ({error.strerror or error}); make sure that "
-            "no other process uses the folder.",
-            stacklevel=3,
-        )
+            say = f"could not be written ({what}); choose a folder where you may write"
+            raise DualsegError(f"{folder / LOCK}: {say} (a run can be copied there).") from error
+        say = f"this file system has no locks ({what}); use it from one process only."
+        warnings.warn(f"{folder}: {say}", stacklevel=3)
+    holder = f"process {os.getpid()}{_HERE}{time.strftime('%Y-%m-%d %H:%M:%S')}"
+
+    def check() -> None:
+        if _holder(folder) != holder:
+            say = "was deleted, moved or replaced while this process worked in it; stopped without"
+            raise DualsegError(f"{folder}: {say} writing anything there.")
+
     try:
-        claim = Claim(folder, f"process {os.getpid()}{_HERE}{datetime.now():%Y-%m-%d %H:%M:%S}")
-        write_atomically(folder / HOLDER, lambda file: file.write(claim.holder.encode()))
-        yield claim
+        write_atomically(folder / HOLDER, lambda file: file.write(holder.encode()))
+        yield check
     finally:
         lock.release()
 
 
-def when_free(work: Callable[[], T], every: float = 5.0) -> T:
+def when_free(work: Callable[[], Any], every: float = 5.0) -> Any:
     """What `work` returns, tried again every so many seconds while it raises `InUse`."""
     while True:
         try:
@@ -100,14 +76,10 @@ def is_held(folder: Path) -> bool | None:
     if _HERE not in _holder(folder):
         return None
     try:
-        with _lock(folder).acquire(timeout=0):
+        with FileLock(folder / LOCK, timeout=0, preserve_lock_file=True):
             return False
     except OSError as error:
         return True if isinstance(error, Timeout) else None
-
-
-def _lock(folder: Path) -> FileLock:
-    return FileLock(folder / LOCK, preserve_lock_file=True)
 
 
 def _holder(folder: Path) -> str:

@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Windows has no SIGUSR1.
-ASKS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 _PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
 
 
 class Interrupted(KeyboardInterrupt):
-    """The process was asked to stop, by the signal `number`; `heard` are all that came."""
+    """The signal `number` asked the process to stop; `received` are all signals that came."""
 
-    def __init__(self, number: int, heard: Sequence[int] = ()):
+    def __init__(self, number: int, received: Sequence[int] = ()):
         super().__init__()
         self.number = number
-        self.heard = heard
+        self.received = received
 
 
 def exit_status(stop: KeyboardInterrupt) -> int:
-    """What tells of it: 130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1 (on Linux)."""
+    """Exit status of a stopped process: 130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1."""
     return 128 + (stop.number if isinstance(stop, Interrupted) else signal.SIGINT)
 
 
@@ -34,22 +34,22 @@ def exit_status(stop: KeyboardInterrupt) -> int:
 class Stop:
     """Which signals have asked to stop, in the order in which they came.
 
-    One more may come while the first is answered: Slurm's SIGTERM says that a job is to end, and
-    the warning after it that it may start again.
+    A second one may come while the first is answered: Slurm's SIGTERM says that a job must end, and
+    the warning after it says that the job may start again.
     """
 
-    heard: list[int] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
 
     @property
     def number(self) -> int | None:
         """The first of them; None while there is none."""
-        return self.heard[0] if self.heard else None
+        return self.received[0] if self.received else None
 
 
 def end_with_parent() -> None:
-    """From now on this process gets a SIGTERM when its parent ends, in whatever way (on Linux).
+    """Let Linux send this process a SIGTERM when its parent ends, also when that is killed.
 
-    Better a checkpoint than an orphan.
+    So a training writes a checkpoint and ends instead of going on alone.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
@@ -62,7 +62,7 @@ def stop_raised() -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
         raise Interrupted(number, [number])
 
-    with _handled(ASKS, stop):
+    with _handled(STOP_SIGNALS, stop):
         yield
 
 
@@ -75,11 +75,11 @@ def stop_noted() -> Iterator[Stop]:
     stop = Stop()
 
     def note(number: int, frame: Any) -> None:
-        if stop.heard and number == signal.SIGINT:
+        if stop.received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.heard.append(number)
+        stop.received.append(number)
 
-    with _handled([signal.SIGINT, *ASKS], note):
+    with _handled([signal.SIGINT, *STOP_SIGNALS], note):
         yield stop
 
 

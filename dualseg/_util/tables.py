@@ -15,6 +15,7 @@ def spell_signs_out() -> None:
 
 
 def _spelled_out(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
     signs = error.object[error.start : error.end]
     return "".join("+-" if sign == "±" else "?" for sign in signs), error.end
 

@@ -12,7 +12,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from .._util.tables import columns
 from ..errors import DualsegError, require
-from ..many_runs.jobs import Place
+from ..many_runs.jobs import Resources
 
 Names = Positional[tuple[str, ...]]
 Given = Annotated[UseAppendAction[tuple[tuple[str, str], ...]], arg(name="p", aliases=["-p"])]
@@ -42,7 +42,7 @@ def notebooks_run(
     over: Over = (),
     out: Path = Path("runs/notebooks"),
     folder: Path = FOLDER,
-    place: Place = Place(),  # noqa: B008 (frozen)
+    resources: Resources = Resources(),  # noqa: B008 (frozen)
 ) -> None:
     """Run notebooks with other parameters; the executed copies stand in another folder.
 
@@ -58,7 +58,7 @@ def notebooks_run(
             OUT/seed_0 and so on; may be given several times.
         out: Folder of the executed copies.
         folder: Folder of the notebooks.
-        place: Where the notebooks run.
+        resources: Where the notebooks run.
     """
     from ..course.authoring.notebook_files import (
         given_parameters,
@@ -72,7 +72,7 @@ def notebooks_run(
     for path, (values, part) in product(notebook_paths(folder, names), _variants(over)):
         given_parameters(read_notebook(path), path.name, given | values)  # before any takes time
         runs[f"{path.stem}_{part}".rstrip("_")] = (path, given | values, out / part)
-    if place == Place():
+    if resources == Resources():
         for path, values, target in runs.values():
             run = run_notebook(path, values, target, progress=True)
             print(f"{path.name}: {run.cells} code cells in {run.seconds:.0f} s; see {run.path}")
@@ -80,7 +80,7 @@ def notebooks_run(
     from ..many_runs.jobs import run_jobs
 
     calls = {name: partial(run_notebook, *run) for name, run in runs.items()}
-    failed = run_jobs(calls, place, out / "jobs")
+    failed = run_jobs(calls, resources, out / "jobs")
     for name, (path, _, target) in runs.items():
         # Why a job failed was said when it did.
         seen = f"failed, see {failed[name].log}" if name in failed else f"see {target / path.name}"

@@ -10,8 +10,9 @@ from tyro.conf import arg
 from .._util.files import write_atomically
 from .._util.lock import held
 from .._util.tables import columns
+from ..data.spec import Profile
 from ..errors import DualsegError
-from ..many_runs.jobs import Place
+from ..many_runs.jobs import Resources
 
 Settings = Annotated[tuple[str, ...], arg(name="set")]
 
@@ -23,9 +24,9 @@ def sweep(
     presets: tuple[str, ...] = ("paper",),
     labeled: tuple[int, ...] = (),
     seeds: tuple[int, ...] = (0, 1, 2),
-    profile: str = "lesson",
+    profile: Profile = "lesson",
     settings: Settings = (),
-    place: Place = Place(),  # noqa: B008 (frozen)
+    resources: Resources = Resources(),  # noqa: B008 (frozen)
     dry_run: bool = False,
 ) -> None:
     """Train and measure every combination, several at a time; a table over seeds at the end.
@@ -44,7 +45,7 @@ def sweep(
         seeds: Of the runs.
         profile: "smoke", "lesson" or "full".
         settings: Further settings of all runs as NAME=VALUE, e.g. iterations=200 patch=48,32,32.
-        place: Where the runs are done.
+        resources: Where the runs are done.
         dry_run: Only list the runs, and how far they are.
     """
     from ..many_runs.sweep import check_data, over_seeds, plan, records_of, run_sweep
@@ -58,7 +59,7 @@ def sweep(
         print(f"{len(members)} runs, {done} finished, {len(members) - done} to do.")
         return
     with held(out):
-        failed = run_sweep(members, place, out / "jobs")
+        failed = run_sweep(members, resources, out / "jobs")
         records = records_of(members)
         if records:
             tables = (

@@ -105,10 +105,18 @@ class Experiment(Settings):
         self.__post_init__()
 
     def replace(self, **changes: Any) -> Experiment:
-        """A copy with settings changed by name, wherever in the experiment they live.
+        """Copy the experiment with other values of some settings.
 
-        With another method, its settings start from its first preset, unless both methods have the
-        same settings.
+        Parameters
+        ----------
+        changes
+            Fields of `Experiment`, of `TrainConfig` and of the method's settings, by name. With
+            another method, its settings start from its first preset, unless both methods have the
+            same settings.
+
+        Returns
+        -------
+        Experiment
 
         Raises
         ------
@@ -140,10 +148,24 @@ class Experiment(Settings):
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Any]) -> Experiment:
-        """The inverse of `flat`; raises KeyError without data set, profile and method.
+        """Build the experiment that `flat` made these values of.
 
-        Files of earlier versions hold the settings and a preset of "dual" with every method; where
-        they mean nothing, they are left out.
+        Parameters
+        ----------
+        values : mapping of str to object
+            Files of earlier versions hold the settings and a preset of "dual" with every method;
+            for another method these are left out.
+
+        Returns
+        -------
+        Experiment
+
+        Raises
+        ------
+        KeyError
+            Without data set, profile or method.
+        DualsegError
+            For an unknown name, and a value that cannot work.
         """
         from ..methods import METHODS
 
@@ -170,9 +192,22 @@ def method_named(name: str) -> type[Method]:
 
 
 def preset_settings(method: str, preset: str, dataset: str) -> Settings:
-    """The settings that a preset of a method stands for on a data set, given by name.
+    """Build the settings that a preset of a method stands for on a data set.
 
-    Raises DualsegError for an unknown name.
+    Parameters
+    ----------
+    method, preset, dataset : str
+        Their names.
+
+    Returns
+    -------
+    Settings
+        An instance of the method's `settings_type`.
+
+    Raises
+    ------
+    DualsegError
+        For an unknown name.
     """
     kind = method_named(method)
     return kind.settings_type(**_preset(kind, method, preset, dataset_spec(dataset))[1])

@@ -84,9 +84,21 @@ class TrainConfig(Settings):
         return RESOLUTIONS[self.resolution]
 
     def learning_rate_at(self, progress: Progress) -> float:
-        """Learning rate of the step; the paper's section 4.2, scaled to any number of steps.
+        """Compute the learning rate of a step.
 
-        For the schedule "own" this is the initial rate, which the method multiplies by its factor.
+        Parameters
+        ----------
+        progress : Progress
+            Which step this is.
+
+        Returns
+        -------
+        float
+            With the schedule "own" the initial rate, which the method multiplies by its factor.
+
+        References
+        ----------
+        Section 4.2 of the paper, scaled to any number of steps.
         """
         if self.schedule == "own":
             return self.learning_rate

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._util.files import DAY, read_json, remove_scraps, write_atomically
+from .._util.files import DAY, read_json, remove_temporary_files, write_atomically
 from ..errors import DualsegError
 from .case import Case, fingerprint
 from .grids import shrink_image, shrink_label
@@ -52,7 +52,7 @@ class CacheEntry:
 
     def write(self, case: Case, factor: int, classes: int) -> None:
         """Make the entry anew from the case on its full grid."""
-        remove_scraps(self.stem.parent, older_than=DAY)
+        remove_temporary_files(self.stem.parent, older_than=DAY)
         sha256 = fingerprint(case.image, case.label)
         note = json.dumps({"stamp": self.stamp, "sha256": sha256}).encode()
         image, label = shrink_image(case.image, factor), shrink_label(case.label, factor, classes)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .._util.environment import versions
-from .._util.files import remove_scraps, write_json
+from .._util.files import remove_temporary_files, write_json
 from .._util.lock import held
 from ..data.case import Case
 from ..data.dataset import Dataset, open_dataset
@@ -76,7 +76,7 @@ def evaluate(
         place = root or experiment.root
         dataset = open_dataset(experiment.dataset, place, experiment.train.resolution)
     with held(run.folder):
-        remove_scraps(run.folder)
+        remove_temporary_files(run.folder)
         return _evaluate(run, split, dataset)
 
 

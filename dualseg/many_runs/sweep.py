@@ -18,6 +18,7 @@ from ..config.experiment import Experiment
 from ..data.dataset import Dataset, open_dataset
 from ..data.known import DATASETS
 from ..data.prepared_folder import is_prepared
+from ..data.spec import Profile
 from ..errors import DualsegError, require, require_one_of
 from ..evaluation.evaluate import evaluate
 from ..methods import METHODS
@@ -26,7 +27,7 @@ from ..runs.run import Run
 from ..runs.status import WatchedRun
 from ..training.loop import fit
 from ..training.start import check_folder, require_same_data
-from .jobs import Failure, Place, run_jobs
+from .jobs import Failure, Resources, run_jobs
 
 NAMED = ("dataset", "root", "method", "preset", "profile", "labeled", "seed")
 """What an option of its own says, and the name of a run's folder shows."""
@@ -43,22 +44,22 @@ class Member:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         return self.run.folder.name
 
     @property
     def finished(self) -> bool:
-        """Trained and measured."""
+        """Whether it is trained and measured."""
         return self.run.finished and self.run.record_path().is_file()
 
     @property
     def group(self) -> tuple[str, str, str, int]:
-        """Data set, method, preset, labels: what the runs of several seeds have in common."""
+        """Data set, method, preset and labels, which the runs of several seeds have in common."""
         experiment = self.experiment
         return self.data, experiment.method, preset_of(experiment), experiment.labeled
 
     def progress(self) -> str:
-        """Say in words how far it is, or what is next."""
+        """Describe in words how far it is, or what is to be done next."""
         if not self.run.exists:
             return "to be trained"
         status = WatchedRun(self.name, self.run.folder).status(time.time())
@@ -80,15 +81,34 @@ def plan(
     presets: Sequence[str],
     labeled: Sequence[int],
     seeds: Sequence[int],
-    profile: str,
+    profile: Profile,
     settings: Sequence[str] = (),
 ) -> list[Member]:
-    """The runs of a sweep, each once: a method without presets is not repeated for each of them.
+    """List the runs of a sweep, each once: a method without presets is not repeated for each.
 
-    `datasets` are names, NAME=FOLDER, or folders that `dualseg data prepare` made; `settings` are
-    texts like "iterations=200". Without `labeled`, each data set's usual number.
+    Parameters
+    ----------
+    out : Path
+        Folder of the runs.
+    datasets : sequence of str
+        Names, NAME=FOLDER, or folders that `dualseg data prepare` made.
+    methods, presets : sequence of str
+        Their names.
+    labeled : sequence of int
+        Numbers of labeled cases; where empty, each data set's usual number.
+    seeds : sequence of int
+    profile : str
+    settings : sequence of str, optional
+        Further settings of all runs, like "iterations=200".
 
-    Raises DualsegError for what does not exist, and where the folder of a run holds another one.
+    Returns
+    -------
+    list of Member
+
+    Raises
+    ------
+    DualsegError
+        For what does not exist, and where the folder of a run holds another one.
     """
     for name, values in (("dataset", datasets), ("methods", methods), ("seeds", seeds)):
         require(bool(values), name, "at least one", tuple(values))
@@ -172,23 +192,23 @@ def _settings(given: Iterable[str], usual: Experiment) -> dict[str, Any]:
 
 
 def train_and_measure(experiment: Experiment, folder: Path) -> None:
-    """What is missing of a run: the rest of its training, its record.
+    """Do what is missing of a run: the rest of its training, its record.
 
-    Where another process is at it (an earlier sweep's, whose parent was killed), this waits.
+    Where another process works on it (of an earlier sweep that was killed), this waits for it.
     """
     run = when_free(lambda: fit(experiment, folder, resume=True))
     if not run.record_path().is_file():
         when_free(lambda: evaluate(run.folder, root=experiment.root))
 
 
-def run_sweep(members: Sequence[Member], place: Place, folder: Path) -> dict[str, Failure]:
-    """Do what is missing, as jobs whose output is in `folder`; returns what failed, by name."""
+def run_sweep(members: Sequence[Member], resources: Resources, folder: Path) -> dict[str, Failure]:
+    """Do what is missing as jobs, whose output is in `folder`; returns what failed, by name."""
     calls = {
         member.name: partial(train_and_measure, member.experiment, member.run.folder)
         for member in members
         if not member.finished
     }
-    return run_jobs(calls, place, folder)
+    return run_jobs(calls, resources, folder)
 
 
 def records_of(members: Iterable[Member]) -> list[dict[str, Any]]:

@@ -7,21 +7,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich import get_console
 from rich.console import Console
 from rich.live import Live
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional
 
-from ..errors import require
+from ..errors import DualsegError, require
 from ..runs.status import OVER, STATES, Status, WatchedFolder, WatchedRun
 
-HEADER = ("run", "settings", "state", "steps", "loss", "steps/s", "time", "ends", "Dice %")
-PAIRS = ((0, 1), (2, 4), (3, 5), (6, 7), (8,))  # columns that share one in a narrow terminal
-BAR = 10  # characters
+HEADER = ("run", "state", "steps", "loss", "steps/s", "time", "Dice %")
 
 
 def watch(
@@ -54,8 +52,8 @@ def watch(
     with _view(console, once) as show:
         try:
             while True:
-                found = runs.refresh()
-                show(table(found, time.time(), console, terms))
+                found = runs.refresh(time.time())
+                show(table(found, time.time(), terms))
                 mirror([runs.runs[status.name] for status in found if not status.problem])
                 if once or (found and all(status.state in OVER for status in found)):
                     break
@@ -68,13 +66,24 @@ def watch(
 
 def _mirror(folder: Path) -> Callable[[Sequence[WatchedRun]], None]:
     """A function that brings the runs' event files up to date."""
-    from .tensorboard import Mirror  # here, because it needs PyTorch
-
+    try:
+        from .tensorboard import Mirror  # here, because it needs PyTorch
+    except ImportError as error:
+        raise DualsegError(
+            f"tensorboard: expected the package TensorBoard, found no {error.name}; in the "
+            'project\'s folder, run `python -m pip install -c constraints.txt -e ".[tensorboard]"`.'
+        ) from error
     mirrors: dict[str, Mirror] = {}
 
     def update(runs: Sequence[WatchedRun]) -> None:
-        for run in runs:
-            mirrors.setdefault(run.name, Mirror(run.run, folder / run.name)).update()
+        try:
+            for run in runs:
+                mirrors.setdefault(run.name, Mirror(run.run, folder / run.name)).update()
+        except OSError as error:
+            raise DualsegError(
+                f"{folder}: could not be written ({error.strerror or error}); free some space or "
+                "choose another --tensorboard."
+            ) from error
 
     return update
 
@@ -93,19 +102,15 @@ def _view(console: Console, once: bool) -> Iterator[Callable[[Table], object]]:
         yield console.print
 
 
-def table(found: Sequence[Status], now: float, console: Console, terms: bool = False) -> Table:
+def table(found: Sequence[Status], now: float, terms: bool = False) -> Table:
     """Draw the table of runs, those in training first.
-
-    Where the console is too narrow for all columns, two of them share one, below each other.
 
     Parameters
     ----------
     found : sequence of Status
         The runs.
     now : float
-        The time that estimates count from, in seconds since 1970.
-    console : rich.console.Console
-        Where the table will be shown.
+        Time of the table, in seconds since 1970.
     terms : bool, optional
         Whether to add a line with the terms of each run's loss.
 
@@ -113,68 +118,43 @@ def table(found: Sequence[Status], now: float, console: Console, terms: bool = F
     -------
     rich.table.Table
     """
-    found = sorted(found, key=lambda status: (STATES.index(status.state), status.name))
-    marks = "#-" if console.options.ascii_only else "█░"
-    rows = [_cells(status, now, marks) for status in found]
-    runs = _rows(HEADER, rows)
-    wide = console.options.update(max_width=10_000)
-    if Measurement.get(console, wide, runs).maximum > console.width:
-        runs = _rows(_paired(HEADER), [_paired(row) for row in rows])
+    runs = Table(box=None, pad_edge=False)
+    for name in HEADER:  # only names and settings may be folded
+        runs.add_column(Text(name), overflow="fold", no_wrap=name != "run")
+    view = Table.grid()
     counts = Counter(status.state for status in found)
     parts = [f"{counts[state]} {state}" for state in STATES if counts[state]] or ["no runs yet"]
-    view = Table.grid()
     view.add_row(Text(f"{time.strftime('%H:%M:%S', time.localtime(now))}: {', '.join(parts)}"))
     if found:
         view.add_row(runs)
-    for status in found:
-        note = status.problem or (_terms(status) if terms else "")
+    for status in sorted(found, key=lambda status: (STATES.index(status.state), status.name)):
+        runs.add_row(*map(Text, _cells(status)))  # as it is: a name in [brackets] is no style
+        note = status.problem
+        if terms and not note:
+            values = ((name, value) for name, value in status.means.items() if name != "loss")
+            note = ", ".join(f"{name} {value:.3g}" for name, value in values)
         if note:
             view.add_row(Text(f"{status.name}: {note}", overflow="fold"))
     return view
 
 
-def _rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    runs = Table(box=None, pad_edge=False)
-    for column, name in enumerate(header):  # only names and settings may be folded
-        runs.add_column(Text(name), overflow="fold", no_wrap=column > 0 and len(header) < 9)
-    for row in rows:
-        runs.add_row(*map(Text, row))  # as it is: a name in [brackets] is no style
-    return runs
-
-
-def _paired(row: Sequence[str]) -> list[str]:
-    return ["\n".join(row[column] for column in pair) for pair in PAIRS]
-
-
-def _cells(status: Status, now: float, marks: str) -> list[str]:
+def _cells(status: Status) -> list[str]:
     """A row under HEADER."""
     if status.problem:
-        return [status.name, "", status.state, *[""] * 6]
+        return [status.name, status.state]
     loss, rate, left = status.means.get("loss"), status.rate, status.seconds_left
     spent = ""
     if status.state in OVER and status.seconds is not None:
         spent = f"took {duration(status.seconds)}"
     return [
-        status.name,
-        status.settings,
+        f"{status.name}\n{status.settings}",
         status.state,
-        f"{_bar(status.step, status.total, marks)} {status.step}/{status.total}",
+        f"{status.step}/{status.total}",
         "" if loss is None else f"{loss:.4g}",
         "" if rate is None else f"{rate:.3g}" if rate < 100 else f"{rate:.0f}",
         spent if left is None else f"{duration(left)} left",
-        "" if left is None else _clock(now + left, now),
         "" if status.dice is None else f"{status.dice:.2f}",
     ]
-
-
-def _terms(status: Status) -> str:
-    return ", ".join(f"{n} {value:.3g}" for n, value in status.means.items() if n != "loss")
-
-
-def _bar(step: int, total: int, marks: str) -> str:
-    """Ten characters; full only for the last step."""
-    done = min(BAR * step // max(total, 1), BAR)
-    return marks[0] * done + marks[1] * (BAR - done)
 
 
 def duration(seconds: float) -> str:
@@ -186,12 +166,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
-def _clock(moment: float, today: float) -> str:
-    """Time of day; with the day of the week if that is not the day of `today`."""
-    then = time.localtime(moment)
-    return time.strftime("%H:%M" if time.localtime(today)[:3] == then[:3] else "%a %H:%M", then)
-
-
 def _show_losses(runs: WatchedFolder) -> None:
     """Display the loss curves of all runs with a readable log."""
     from IPython.display import Image, display
@@ -199,13 +173,13 @@ def _show_losses(runs: WatchedFolder) -> None:
     from ..course.display import png
     from ..plotting.charts import plot_losses
 
-    readable = {w.name: w.run for w in runs.runs.values() if not w.status(time.time()).problem}
-    logs: dict[str, Sequence[dict]] = {
-        name: log for name, run in readable.items() if (log := run.log())
-    }
+    logs: dict[str, Any] = {}
+    for name, watched in runs.runs.items():
+        if not watched.status(time.time()).problem and (log := watched.run.log()):
+            logs[name] = log
     if logs:
-        ends = [
+        ends = "; ".join(
             f"{n} from {log[0]['loss']:.2f} to {log[-1]['loss']:.2f}" for n, log in logs.items()
-        ]
-        alt = f"Total loss over the training steps: {'; '.join(ends)}."
+        )
+        alt = f"Total loss over the training steps: {ends}."
         display(Image(data=png(plot_losses(logs)), format="png", alt=alt))

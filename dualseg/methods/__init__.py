@@ -24,6 +24,7 @@ __all__ = ["METHODS", "Equation", "Method", "Preset", "TwoNetworks", "build_meth
 
 
 def build_method(experiment: Experiment, spec: DatasetSpec) -> Method:
-    """The experiment's method with freshly initialized networks (seeded), on the CPU."""
-    torch.manual_seed(experiment.seed)
-    return METHODS[experiment.method](experiment.settings, experiment.train, spec)
+    """The experiment's method on the CPU, its networks initialized from the experiment's seed."""
+    with torch.random.fork_rng(devices=[]):  # the caller's random state stays
+        torch.default_generator.manual_seed(experiment.seed)
+        return METHODS[experiment.method](experiment.settings, experiment.train, spec)

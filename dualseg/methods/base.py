@@ -63,11 +63,11 @@ class Method(nn.Module):
 
     Parameters
     ----------
-    settings
+    settings : Settings
         An instance of the class's `settings_type`.
-    config
+    config : TrainConfig
         Sizes of the training.
-    spec
+    spec : DatasetSpec
         The data set: its channels and classes.
     """
 
@@ -89,11 +89,21 @@ class Method(nn.Module):
         self.settings = settings
 
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """The named terms of the loss, unweighted scalars.
+        """Compute the terms of the loss.
 
-        A name without a weight is a measurement: it is logged, and is no part of the loss. The
-        names are the same in every step: a term that does not exist yet is 0, a measurement
-        without anything to measure is NaN.
+        Parameters
+        ----------
+        batch : Batch
+            Labeled samples, then unlabeled ones where the method uses them.
+        progress : Progress
+            Which step this is.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Unweighted scalars by name, with the same names in every step: a term that does not
+            exist yet is 0. A name without a weight is a measurement: it is logged, and is no part
+            of the loss. A measurement without anything to measure is NaN.
         """
         raise NotImplementedError
 
@@ -102,11 +112,21 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def predict_members(self, patch: Tensor) -> Tensor:
-        """Probabilities of each member: (B, channels, X, Y, Z) -> (M, B, classes, X, Y, Z)."""
+        """Predict with each member.
+
+        Parameters
+        ----------
+        patch : Tensor, shape (B, channels, X, Y, Z)
+
+        Returns
+        -------
+        Tensor, shape (members, B, classes, X, Y, Z)
+            Probabilities.
+        """
         raise NotImplementedError
 
     def predict(self, patch: Tensor) -> Tensor:
-        """The method's probabilities: (B, channels, X, Y, Z) -> (B, classes, X, Y, Z)."""
+        """The method's probabilities, (B, classes, X, Y, Z): the mean of the members'."""
         return self.predict_members(patch).mean(0)
 
     def precision_on(self, device: str) -> str:
@@ -114,18 +134,34 @@ class Method(nn.Module):
         return "float32"
 
     def smallest_pass(self, labeled: int, unlabeled: int) -> int:
-        """Samples in the smallest forward pass in training mode, of a batch of these sizes.
+        """Count the samples in the smallest forward pass of a step, for batch normalization.
 
-        Batch normalization needs more than one value a channel. A method that refuses a batch size
-        raises DualsegError here.
+        It needs more than one value a channel.
+
+        Parameters
+        ----------
+        labeled, unlabeled : int
+            Samples of each kind in a batch.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        DualsegError
+            If the method cannot take batches of these sizes.
         """
         return labeled + unlabeled
 
     def optimizers(self, config: TrainConfig) -> dict[str, torch.optim.Optimizer]:
-        """The optimizers by name, with disjoint parameters; all take a step after one backward.
+        """Build the optimizers; all take a step after one backward pass.
 
-        Learning rates are set anew in each step, except those of parameter groups that say
-        `"follows_schedule": False`.
+        Returns
+        -------
+        dict of str to torch.optim.Optimizer
+            By name, with disjoint parameters. The training sets the learning rate in each step,
+            except of parameter groups with `"follows_schedule": False`.
         """
         return {"main": sgd(self, config)}
 
@@ -186,26 +222,39 @@ class TwoNetworks(Method):
         self.a = ResNet34(**sizes)
         self.b = VNet(**sizes)
         self.precision = config.precision
-        self.to(memory_format=self.memory_format)
+        # Torch's types lack this argument.
+        self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def terms(self, out_a: NetworkOutput, out_b: NetworkOutput, label: Tensor) -> dict[str, Tensor]:
-        """The terms of `loss` from what both networks say of a batch.
+        """Compute the terms of `loss` from the outputs of both networks.
 
-        The outputs are of labeled samples first, as many as `label` (L, X, Y, Z) has.
+        Parameters
+        ----------
+        out_a, out_b : NetworkOutput
+            Of all samples of a batch, the labeled ones first.
+        label : Tensor, shape (L, X, Y, Z)
+            Classes of the labeled samples.
+
+        Returns
+        -------
+        dict of str to Tensor
+            As `loss`.
         """
         raise NotImplementedError
 
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        return self.terms(*self(batch.image), batch.label)
+        out_a, out_b = self(batch.image)
+        return self.terms(out_a, out_b, batch.label)
 
     def forward(self, image: Tensor) -> tuple[NetworkOutput, NetworkOutput]:
-        """Outputs of A and B with float32 logits. Shapes: image (B, channels, X, Y, Z)."""
+        """Outputs of A and B, with float32 logits, for an image (B, channels, X, Y, Z)."""
         image = image.contiguous(memory_format=self.memory_format)
         device = image.device.type
         half = self.precision_on(device) == "bfloat16"
         with torch.autocast(device, torch.bfloat16, enabled=half):
             outputs = self.a(image), self.b(image)
-        return tuple(NetworkOutput(out.logits.float(), out.features) for out in outputs)
+        a, b = (NetworkOutput(out.logits.float(), out.features) for out in outputs)
+        return a, b
 
     def predict_members(self, patch: Tensor) -> Tensor:
         return torch.stack([out.logits.softmax(1) for out in self(patch)])

@@ -33,7 +33,7 @@ from .dual_settings import DUAL_EQUATIONS, DUAL_MEASUREMENTS, DUAL_PRESETS, Dual
 class Dual(TwoNetworks):
     """Supervised and consistency loss on the labeled samples, four ways to teach on the others.
 
-    One forward pass over both kinds of samples together, so batch normalisation sees both.
+    One forward pass over both kinds of samples together, so batch normalization sees both.
     """
 
     settings_type = DualSettings
@@ -51,7 +51,7 @@ class Dual(TwoNetworks):
 
 
 def dual_weights(choices: DualSettings, progress: Progress) -> dict[str, float]:
-    """The weight of each term of eq. 1 now; a term that is switched off is not there."""
+    """The weight of each term of eq. 1 at a step, by name; without those that are switched off."""
     rise = _ramp(progress.fraction, choices.ramp_up)
     contrast = choices.weight_contrast * contrast_weight(progress, choices.contrast_schedule)
     weights = {
@@ -81,13 +81,23 @@ def _ramp(t: float, length: float) -> float:
 def dual_terms(
     out_a: NetworkOutput, out_b: NetworkOutput, label: Tensor, choices: DualSettings
 ) -> dict[str, Tensor]:
-    """The terms of eq. 1, unweighted, and measurements of how they came about.
+    """Compute the terms of eq. 1, unweighted, and measurements of their inputs.
 
-    The outputs are of labeled samples first, as many as `label` (L, X, Y, Z) has, then of unlabeled
-    ones. Measurements (constants, no part of the loss): `disagreement`, the share of voxels where
-    the networks differ; `kept` by the entropy filter; `reliable` for the prototypes;
-    `missing_prototypes`, how many classes have none; `prototype_distance` d(c_f, c_b), NaN where
-    one is missing. All five are of the samples that the terms without ground truth see.
+    Parameters
+    ----------
+    out_a, out_b : NetworkOutput
+        Of the labeled samples, then of the unlabeled ones.
+    label : Tensor, shape (L, X, Y, Z)
+        Classes of the labeled samples.
+    choices : DualSettings
+
+    Returns
+    -------
+    dict of str to Tensor
+        Terms, and measurements (constants, no part of the loss) on the samples of the terms
+        without ground truth: `disagreement`, the share of voxels where the networks differ;
+        `kept` by the entropy filter; `reliable` for the prototypes; `missing_prototypes`, how many
+        classes have none; `prototype_distance` d(c_f, c_b), NaN where a prototype is missing.
     """
     known = slice(None, len(label))
     seen = slice(None) if choices.samples == "all" else slice(len(label), None)
@@ -117,7 +127,9 @@ def dual_terms(
                 for entropy, own in zip(entropies, (label_a, label_b), strict=True)
             ]
         if choices.weight_entropy_filtered:
-            keep = keep_below(*entropies, *thresholds, choices.filter_combine)
+            keep = keep_below(
+                entropies[0], entropies[1], thresholds[0], thresholds[1], choices.filter_combine
+            )
             own, other = (label_a, label_b), (label_b, label_a)
             targets = own if choices.filter_label == "own" else other
             terms["entropy_filtered_a"] = entropy_filtered_loss(a.logits, targets[0], keep)
@@ -137,8 +149,8 @@ def _consistency(
     classes = range(1, prob_a.shape[1])
     losses = []
     for c in classes:
-        pair = [torch.stack([1 - prob[:, c], prob[:, c]], 1) for prob in (prob_a, prob_b)]
-        mask = disagreement_mask(*pair, choices.mask_threshold, choices.mask_combine)
+        pair_a, pair_b = (torch.stack([1 - p[:, c], p[:, c]], 1) for p in (prob_a, prob_b))
+        mask = disagreement_mask(pair_a, pair_b, choices.mask_threshold, choices.mask_combine)
         losses.append(
             [
                 consistency_loss(prob[:, c], label == c, mask, choices.consistency_distance)

@@ -90,7 +90,7 @@ _NO_CR, _NO_UE, _NO_PGL = {"alpha": 0.0}, {"weight_uncertainty": 0.0}, {"weight_
 DUAL_PRESETS: dict[str, Preset] = {
     "paper": Preset("the equations, their contradictions resolved one by one", {}),
     "released": Preset(
-        "what the released program really optimises: its pseudo-label, entropy-filter and contrast "
+        "what the released program really optimizes: its pseudo-label, entropy-filter and contrast "
         "terms carry no gradient",
         {
             "alpha": 0.5,
@@ -126,7 +126,7 @@ DUAL_PRESETS: dict[str, Preset] = {
 DUAL_EQUATIONS = {
     "supervised": SUPERVISED_EQUATION,
     "consistency": Equation(
-        "Consistency regularisation (CR)",
+        "Consistency regularization (CR)",
         "eqs. 4-6",
         "sum(M d(p, y)) / sum(M), M: where one network is sure of the object; labeled samples",
     ),

@@ -1,4 +1,4 @@
-"""The floor to compare with: the same two networks, trained on the labeled samples only."""
+"""The baseline: the same two networks, trained on the labeled samples only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .base import SUPERVISED_EQUATION, TwoNetworks
 
 
 class Supervised(TwoNetworks):
-    """Cross-entropy + Dice for each network (eq. 2); the networks never hear of each other."""
+    """Cross-entropy + Dice for each network (eq. 2); neither sees the other's output."""
 
     uses_unlabeled = False
     equations: ClassVar = {"supervised": SUPERVISED_EQUATION}

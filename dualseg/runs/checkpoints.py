@@ -59,9 +59,23 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], progress: dict[str, fl
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Tensors and progress of a checkpoint; raises DualsegError if the file is damaged.
+    """Read a checkpoint.
 
-    Also where one bit has changed since it was written (earlier versions did not note a digest).
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict of str to Tensor
+        The tensors by name.
+    dict of str to float
+        The progress.
+
+    Raises
+    ------
+    DualsegError
+        If the file is damaged, be it by one bit (earlier versions noted no digest).
     """
     try:
         require_memory([path.stat().st_size], 1, path)
@@ -95,7 +109,7 @@ def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -2,7 +2,7 @@
 
     runs/NAME/run.json           config, data, versions, device, training (written first, kept true)
               log.jsonl          one line a training step
-              state.safetensors  while training: weights, optimiser and step, to resume from
+              state.safetensors  while training: weights, optimizer and step, to resume from
               last.safetensors   when finished: the weights
               run.lock           held by the process that trains or evaluates
               run.holder         which process that is, on which machine, since when
@@ -76,7 +76,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, run: str | Path | RunFolder) -> Self:
-        """An existing run, given as such or by its folder; raises DualsegError if there is none."""
+        """The run that is given as such or by its folder; raises DualsegError if there is none."""
         run = cls(run.folder if isinstance(run, RunFolder) else Path(run))
         if not run.exists:
             raise DualsegError(
@@ -111,11 +111,20 @@ class LogReader:
         self._end, self._last = 0, b""  # of what was read: its length, its last line
 
     def read(self) -> tuple[list[LogLine], bool]:
-        """New lines, and whether they are the log from its beginning.
+        """Read the new lines. What follows the last newline is left for the next call.
 
-        They are in the first call, and where a resumed training has cut off lines that were read
-        before. What follows the last newline is torn, and left for the next call. Raises
-        DualsegError for a damaged line, and then again in each call.
+        Returns
+        -------
+        list of dict
+            The lines.
+        bool
+            Whether they begin the log: in the first call, and where a resumed training has cut off
+            lines that were read before.
+
+        Raises
+        ------
+        DualsegError
+            For a damaged line, also in each later call.
         """
         try:
             with self.path.open("rb") as file:
@@ -127,19 +136,19 @@ class LogReader:
                     )
                 file.seek(self._end - len(self._last))
                 cut = file.read(len(self._last)) != self._last
-                anew = cut or not self._end
-                file.seek(0 if anew else self._end)
+                from_start = cut or not self._end
+                file.seek(0 if from_start else self._end)
                 new = file.read()
         except FileNotFoundError:
-            new, anew = b"", True
+            new, from_start = b"", True
         new = new[: new.rfind(b"\n") + 1]
         lines = [self._parse(line) for line in new.splitlines()]
-        if anew:
+        if from_start:
             self._end, self._last = 0, b""
         if new:
             self._end += len(new)
             self._last = new[new.rfind(b"\n", 0, -1) + 1 :]
-        return lines, anew
+        return lines, from_start
 
     def _parse(self, line: bytes) -> LogLine:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
+from operator import methodcaller
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -20,7 +21,7 @@ PUBLISHED = Path("figures") / "records"
 _METRICS = ("dice", "jaccard", "hd95", "asd")
 MEASURES = {"Dice %": "dice", "Jaccard %": "jaccard", "95HD voxel": "hd95", "ASD voxel": "asd"}
 """Columns of the tables, and the keys of a record that they show."""
-_RECORD = {
+_RECORD: dict[str, Any] = {
     **{"name": str, "split": str, "config": dict, "cases": list, "empties": int},
     **{"mean": dict, "standard_error": dict, "networks": dict},
     "seconds": (int, float),
@@ -28,9 +29,21 @@ _RECORD = {
 
 
 def load_records(folder: str | Path = PUBLISHED) -> list[dict[str, Any]]:
-    """All records of runs in a folder, by name; raises DualsegError for a file that is none.
+    """Read all records of runs in a folder, in the order of their names.
 
-    Those of benchmarks (`benchmark_*.json`) are of another kind, and left out.
+    Parameters
+    ----------
+    folder : str or Path, optional
+        Files `benchmark_*.json` in it are of another kind, and left out.
+
+    Returns
+    -------
+    list of dict
+
+    Raises
+    ------
+    DualsegError
+        For a file that is no record.
     """
     paths = (path for path in Path(folder).glob("*.json") if not path.match("benchmark_*"))
     return [_read_record(path) for path in sorted(paths)]
@@ -54,11 +67,28 @@ def publish(
     split: str = "test",
     pictures: str | Path | None = None,
 ) -> Path:
-    """Copy a run's record to `to`/NAME.json, on validation cases NAME_val.json; returns the path.
+    """Copy a run's record to the published ones.
 
-    With `pictures`, the split's pictures are copied to that folder as NAME_cases.png and so on.
-    Raises DualsegError if the run has no record on the split, or another run's record stands there
-    already.
+    Parameters
+    ----------
+    folder : str or Path
+        The run.
+    to : str or Path, optional
+        Folder of the copy, NAME.json (on validation cases NAME_val.json).
+    split : str, optional
+        "test" or "val".
+    pictures : str or Path, optional
+        Folder for copies of the split's pictures, NAME_cases.png and so on.
+
+    Returns
+    -------
+    Path
+        The copy.
+
+    Raises
+    ------
+    DualsegError
+        If the run has no record on the split, or the copy would replace another run's record.
     """
     run = RunFolder.open(folder)
     source = run.record_path(split)
@@ -76,14 +106,15 @@ def publish(
             "folder."
         )
     write_json(path, record)
-    for picture in run.pictures(split) if pictures else ():
-        target = Path(pictures) / f"{record['name']}_{picture.name}"  # says the split itself
-        write_atomically(target, lambda file, source=picture: file.write(source.read_bytes()))
+    if pictures is not None:
+        for picture in run.pictures(split):
+            copy = methodcaller("write", picture.read_bytes())
+            write_atomically(Path(pictures) / f"{record['name']}_{picture.name}", copy)
     return path
 
 
 def table(records: Iterable[dict[str, Any]], markdown: bool = False) -> str:
-    """What was run and how well it did (mean +- standard error over cases), a line a record."""
+    """Tabulate records, a line each: what was run, and mean ± standard error over its cases."""
     rows = [_row(record) for record in records]
     header = list(rows[0]) if rows else ["no records"]
     lines = [header] + [list(row.values()) for row in rows]
@@ -115,9 +146,17 @@ def changes_mark(config: dict[str, Any]) -> str:
 
 
 def losses_of(config: dict[str, Any]) -> str:
-    """A configuration's preset, and every setting of its method that differs from the preset.
+    """Name a configuration's preset, and every setting of its method that differs from the preset.
 
-    Empty for a method without settings; of a method that is not in METHODS, the preset alone.
+    Parameters
+    ----------
+    config : dict
+        The flat configuration in a record.
+
+    Returns
+    -------
+    str
+        Empty for a method without settings; of a method that is not in METHODS, the preset alone.
     """
     preset, kind = config.get("preset", ""), METHODS.get(config["method"])
     if kind is None:
@@ -148,10 +187,10 @@ def mean_of_cases(record: dict[str, Any], key: str) -> str:
 
 
 def mean_of_runs(records: Sequence[dict[str, Any]], key: str) -> str:
-    """Mean ± sample standard deviation over runs, of their means over test cases.
+    """Write mean ± sample standard deviation over runs of their means over test cases.
 
-    A distance that some runs do not have (all their predictions are empty) is over the others, and
-    says over how many.
+    Where some runs have no distance (all their predictions are empty), it is over the other runs,
+    and their number is added.
     """
     values = [record["mean"][key] for record in records]
     there = [value for value in values if value is not None]

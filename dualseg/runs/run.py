@@ -38,10 +38,23 @@ class Run(RunFolder):
         return prepared_spec(spec, info["data"].get("spec", {}))
 
     def load_method(self, device: torch.device) -> Method:
-        """The trained method in evaluation mode.
+        """Load the trained method.
 
-        Raises DualsegError if the run is unfinished, or if its weights are damaged or of other
-        networks than run.json describes.
+        Parameters
+        ----------
+        device : torch.device
+            Where it is to work.
+
+        Returns
+        -------
+        Method
+            In evaluation mode.
+
+        Raises
+        ------
+        DualsegError
+            If the run is unfinished, or its weights are damaged or of other networks than run.json
+            describes.
         """
         if not self.finished:
             raise DualsegError(

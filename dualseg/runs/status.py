@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +21,9 @@ OVER = ("finished", "evaluated", "damaged")  # nothing more will come
 # Of runs on other machines: seconds without a log line after which one counts as stopped.
 QUIET = 60.0  # longer for slow steps
 FIRST_STEP = 600.0  # before the first step, whose length nobody knows yet
-_CONFIG = {
-    **{"dataset": str, "method": str, "preset": str},
-    **{"labeled": int, "seed": int, "iterations": int},
+_CONFIG: dict[str, type] = {
+    **dict.fromkeys(("dataset", "method", "preset"), str),
+    **dict.fromkeys(("labeled", "seed", "iterations"), int),
 }
 
 
@@ -46,7 +45,7 @@ class Status:
 
 
 class WatchedRun:
-    """A run that is looked at again and again; of its log only what is new is read."""
+    """A run that is looked at again and again; only the new lines of its log are read."""
 
     def __init__(self, name: str, folder: Path):
         self.name, self.run = name, RunFolder(folder)
@@ -62,8 +61,8 @@ class WatchedRun:
 
     def _status(self, now: float) -> Status:
         config = _part(self.run.info_path, "config", _CONFIG)
-        lines, anew = self._reader.read()
-        if anew:
+        lines, from_start = self._reader.read()
+        if from_start:
             self._recent.clear()
         self._recent.extend(lines)
         last = self._recent[-1] if self._recent else {"step": 0}
@@ -78,11 +77,11 @@ class WatchedRun:
         number = (int, float, type(None))
         record = _part(self.run.record_path(), "mean", {"dice": number}) if evaluated else {}
         preset = "" if config["preset"] == "default" else f" {config['preset']}"
-        label = config["method"] + preset
+        which = f"{config['labeled']} labels, seed {config['seed']}"
         return Status(
             self.name,
             state,
-            settings=f"{label}, {config['labeled']} labels, seed {config['seed']}",
+            settings=f"{config['method']}{preset}, {which}",
             step=step,
             total=total,
             means=_means(self._recent),
@@ -146,11 +145,10 @@ class WatchedFolder:
                 "--out` makes the folders of runs)."
             )
 
-    def refresh(self, now: float | None = None) -> list[Status]:
-        """Look at every run that is there at the time `now` (without it: at present), by name."""
+    def refresh(self, now: float) -> list[Status]:
+        """Look at every run that is there at the time `now` (seconds since 1970), by name."""
         found = dict(sorted(find_runs(self.root)))
         self.runs = {n: self.runs.get(n) or WatchedRun(n, path) for n, path in found.items()}
-        now = time.time() if now is None else now
         return [run.status(now) for run in self.runs.values()]
 
 

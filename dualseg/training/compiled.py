@@ -1,4 +1,4 @@
-"""Networks through torch.compile: the same numbers but for rounding, in fewer and larger steps."""
+"""Networks through torch.compile: equal up to rounding, in fewer and larger kernels."""
 
 from __future__ import annotations
 

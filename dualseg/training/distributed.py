@@ -1,7 +1,7 @@
 """Several processes that train one run together, as `torchrun` starts them; alone nothing changes.
 
 Each process ("rank") computes the loss of its share of a batch, and the gradients are averaged over
-the ranks. Rank 0 goes first, and writes and speaks for all.
+the ranks. Rank 0 is the main one: it starts first, and it alone writes files and shows messages.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from ..methods import Method
 T = TypeVar("T")
 
 
-class Team:
-    """The processes of one training: this one's `rank`, from 0, and how many they are, `size`."""
+class Ranks:
+    """The processes of one training: this one's `rank`, from 0, and their number, `size`."""
 
     def __init__(self, rank: int, size: int):
         self.rank, self.size = rank, size
-        self._awaited = size > 1  # by the others: rank 0 has not met them yet
+        self.start_pending = size > 1  # rank 0 has not yet told the others to start
 
     @property
-    def leads(self) -> bool:
-        """Whether this is rank 0, which writes and speaks."""
+    def is_main(self) -> bool:
+        """Whether this is rank 0, which writes files and shows messages."""
         return self.rank == 0
 
     def share(self, name: str, whole: int) -> int:
@@ -49,56 +49,56 @@ class Team:
         return whole // self.size
 
     def gather(self, value: T) -> list[T]:
-        """What each rank gave here, by rank."""
+        """Collect the value that each rank passes, by rank."""
         values = [value] * self.size
         if self.size > 1:
             dist.all_gather_object(values, value)
         return values
 
-    def meet(self) -> None:
-        """Wait until all ranks are here. To call once before rank 0 writes anything."""
-        if self.leads and self._awaited:
-            self._word(None)
+    def barrier(self) -> None:
+        """Wait until all ranks are here. Rank 0 writes nothing before its first barrier."""
+        if self.is_main and self.start_pending:
+            self.broadcast_start(None)
         self.gather(None)
 
+    def broadcast_start(self, status: int | str | None) -> int | str | None:
+        """Send rank 0's status to the others: None tells them to start, another one to exit."""
+        statuses = [status]
+        dist.broadcast_object_list(statuses, src=0)
+        self.start_pending = False
+        return statuses[0]
+
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """A DualsegError of any rank in here ends all ranks, and rank 0 alone raises it."""
-        mine = None
+    def errors_shared(self) -> Iterator[None]:
+        """Within it, a DualsegError of any rank ends all ranks, and rank 0 alone raises it."""
+        own = None
         try:
             yield
         except DualsegError as error:
-            mine = error
-        errors = [error for error in self.gather(mine) if error is not None]
+            own = error
+        errors = [error for error in self.gather(own) if error is not None]
         if errors:
-            raise errors[0] if self.leads else SystemExit(1)
+            raise errors[0] if self.is_main else SystemExit(1)
 
-    def once(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Call the function on rank 0 while the others wait; see `together` for its errors."""
-        with self.together():
-            if self.leads:
+    def on_main(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call the function on rank 0 while the others wait; its errors are shared."""
+        with self.errors_shared():
+            if self.is_main:
                 function(*arguments)
 
     def loss_of(self, method: Method) -> Callable[[Batch, Progress], dict[str, Tensor]]:
         """`method.loss`, whose gradients become the mean of those of all ranks.
 
-        Batch normalisation then takes the statistics of all ranks' samples on GPUs; on the CPU,
-        where torch has no such layer, each rank those of its own, and rank 0's are kept.
+        On GPUs, batch normalization then takes the statistics over the samples of all ranks. Torch
+        has no such layer for the CPU: there each rank takes its own, and those of rank 0 are kept.
         """
         if self.size == 1:
             return method.loss
         if next(method.parameters()).device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(method)  # in place: the parameters stay
-        # Said of the 1^3 kernels, where the strides of sides of length 1 mean nothing.
+        # Torch warns of kernels of size 1, where a stride over a side of length 1 has no meaning.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         return DistributedDataParallel(_Loss(method))
-
-    def _word(self, status: int | str | None) -> int | str | None:
-        """Rank 0's word to the others, who wait for it: None to follow, else a status to exit."""
-        word = [status]
-        dist.broadcast_object_list(word, src=0)
-        self._awaited = False
-        return word[0]
 
 
 class _Loss(nn.Module):
@@ -112,59 +112,60 @@ class _Loss(nn.Module):
         return self.method.loss(batch, progress)
 
 
-_team: Team | None = None
+_connected: Ranks | None = None
 
 
 @contextmanager
-def joined() -> Iterator[Team]:
-    """The processes that `torchrun` started, connected until the outermost such context ends.
+def joined() -> Iterator[Ranks]:
+    """Connect the processes that `torchrun` started, until the outermost such context ends.
 
-    Rank 0 goes first: on entering the others wait for its `meet`, and exit as it does if it never
-    comes there. So a wrong argument is said once, and a cache is filled by one process. The others'
-    standard output is dropped.
+    Rank 0 starts first. On entering, the others wait for its first `barrier`; if it ends before,
+    they exit with its status. So a wrong argument is reported once, and one process fills the
+    cache. What the other ranks print is dropped.
     """
-    global _team
+    global _connected
     if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
-        yield Team(0, 1)
+        yield Ranks(0, 1)
         return
-    outermost = _team is None
-    team = _team = _team or _connect()
+    outermost = _connected is None
+    ranks = _connected = _connected or _connect()
     status: int | str | None = 1
     try:
-        if team.leads:
-            yield team
+        if ranks.is_main:
+            yield ranks
         else:
-            if outermost and (word := team._word(None)) is not None:
-                raise SystemExit(word)
+            if outermost and (told := ranks.broadcast_start(None)) is not None:
+                raise SystemExit(told)
             with redirect_stdout(None):
-                yield team
+                yield ranks
         status = 0
     except SystemExit as end:
         status = end.code or 0
         raise
     except KeyboardInterrupt:
-        if team.leads:
+        if ranks.is_main:
             raise
         raise SystemExit(130) from None
     except RuntimeError as error:
         if "gloo" not in str(error):
             raise
-        if not team.leads:
+        if not ranks.is_main:
             raise SystemExit(1) from None
         raise DualsegError(
-            f"processes: one of the {team.size} ended before the training did (why stands above, "
-            "or in torchrun's report below); the last checkpoint is unchanged, go on with --resume."
+            f"processes: one of the {ranks.size} ended before the training did (its message is "
+            "above, or in torchrun's report below); the last checkpoint is unchanged, go on with "
+            "--resume."
         ) from error
     finally:
         if outermost:
-            if team.leads and team._awaited:
-                with suppress(RuntimeError):  # nobody is left to hear it
-                    team._word(status)
+            if ranks.is_main and ranks.start_pending:
+                with suppress(RuntimeError):  # the others may have ended
+                    ranks.broadcast_start(status)
             dist.destroy_process_group()
-            _team = None
+            _connected = None
 
 
-def _connect() -> Team:
+def _connect() -> Ranks:
     gpus, local = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
     if gpus and local >= gpus:
         raise DualsegError(
@@ -173,6 +174,6 @@ def _connect() -> Team:
         )
     if gpus:
         torch.cuda.set_device(local)
-    end_with_parent()  # torchrun does not survive SIGUSR1, and hands on neither that nor SIGKILL
+    end_with_parent()  # torchrun does not survive SIGUSR1, and passes on neither it nor SIGKILL
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
-    return Team(dist.get_rank(), dist.get_world_size())
+    return Ranks(dist.get_rank(), dist.get_world_size())

@@ -11,20 +11,19 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from .._util.environment import peak_memory_mb, ready_device
-from .._util.files import remove_scraps, write_atomically, write_json
-from .._util.lock import Claim, held
+from .._util.environment import peak_memory_mb, ready_device, torch_state_restored
+from .._util.files import remove_temporary_files, write_atomically, write_json
+from .._util.lock import held
 from .._util.memory import freed_memory_kept
 from .._util.signals import Interrupted, Stop, stop_noted
 from ..config.experiment import Experiment
@@ -45,8 +44,9 @@ from ..runs.checkpoints import (
 from ..runs.folder import NO_TERMS
 from ..runs.run import Run
 from .compiled import compile_networks, require_compiler
-from .distributed import Team, joined
+from .distributed import Ranks, joined
 from .start import check_batch, check_folder, require_same_data, run_info, with_dataset, with_method
+from .terms import StepTerms, sent_to_host
 
 
 def fit(
@@ -60,24 +60,24 @@ def fit(
 ) -> Run:
     """Train, and leave a finished run in the folder `out`.
 
-    Of processes that torchrun started all call this alike; only rank 0 raises what follows, the
-    others exit.
+    All processes that torchrun started call this in the same way. Where it raises an error, rank 0
+    raises it and the others exit. Torch's random state and settings are at the end as before.
 
     Parameters
     ----------
-    experiment
+    experiment : Experiment
         What to train, on what, and how.
-    out
+    out : str or Path
         Folder of the run.
-    resume
+    resume : bool, optional
         Go on with an interrupted run of the same experiment and data; a finished one is returned as
-        it is. Without it an existing run is refused, and always one that another process holds.
-    dataset
+        it is. Without it, an existing run is refused. A run that another process holds always is.
+    dataset : Dataset, optional
         The experiment's data set if it is open already, on the training's grid.
-    method
+    method : Method or type of Method, optional
         A method of one's own in place of the experiment's: its class, or an object, whose weights
         are then the first. It is entered in METHODS under the name of its class.
-    max_minutes
+    max_minutes : float, optional
         Stop after so many minutes of this call, and at least one step, with a checkpoint to resume
         from.
 
@@ -98,11 +98,10 @@ def fit(
         experiment = with_method(experiment, method)
     if dataset is not None:
         experiment = with_dataset(experiment, dataset)
-    with joined() as team:
-        given = method if isinstance(method, Method) else None
-        return _fit(
-            experiment, Run(Path(out)), resume, team, dataset, given, _deadline(max_minutes)
-        )
+    given = method if isinstance(method, Method) else None
+    with joined() as ranks, torch_state_restored():
+        deadline = _deadline(max_minutes)
+        return _fit(experiment, Run(Path(out)), resume, ranks, dataset, given, deadline)
 
 
 def _deadline(max_minutes: float | None) -> float:
@@ -118,7 +117,7 @@ def _fit(
     experiment: Experiment,
     run: Run,
     resume: bool,
-    team: Team,
+    ranks: Ranks,
     dataset: Dataset | None,
     method: Method | None,
     deadline: float,
@@ -128,7 +127,7 @@ def _fit(
         dataset = open_dataset(experiment.dataset, experiment.root, experiment.train.resolution)
     if run.finished:
         require_same_data(run, dataset)
-        team.meet()
+        ranks.barrier()
         return run
     split = dataset.split(experiment.labeled, experiment.validation)
     if method is None:
@@ -139,53 +138,18 @@ def _fit(
             f"{len(dataset.train)} with {experiment.labeled} labeled and {experiment.validation} "
             "for validation; use fewer labels, or the method 'supervised'."
         )
-    check_batch(experiment, method, team)
+    check_batch(experiment, method, ranks)
     if experiment.train.compile:
         require_compiler()
-    with held(run.folder) if team.leads else nullcontext() as claim:
+    with held(run.folder) if ranks.is_main else nullcontext(lambda: None) as check_held:
         check_folder(run, experiment, resume)  # again: another process may just have been here
         if not run.finished:
-            info = run_info(run, experiment, dataset, split, method, team)
-            team.meet()
-            team.once(write_json, run.info_path, info)
-            parts = (run, experiment, method, dataset, split, info, team, claim)
-            _Training(*parts, deadline).run_to_end()
+            info = run_info(run, experiment, dataset, split, method, ranks)
+            ranks.barrier()
+            ranks.on_main(write_json, run.info_path, info)
+            parts = (run, experiment, method, dataset, split, info, ranks, check_held, deadline)
+            _Training(*parts).run_to_end()
     return run
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A step's terms, on their way to the host: read when the next step is queued behind them."""
-
-    number: int
-    learning_rate: float
-    weights: dict[str, float]
-    terms: tuple[str, ...]
-    values: Tensor
-    copied: torch.cuda.Event | None  # None where the values are on the host already
-    ids: tuple[str, ...]
-    seconds: float  # of training so far
-
-    def read(self, team: Team) -> dict[str, float | None]:
-        """The log line, means over the ranks. Raises DualsegError where a term is not finite."""
-        if self.copied is not None:
-            self.copied.synchronize()
-        values, ids = zip(*team.gather((self.values.tolist(), self.ids)), strict=True)
-        terms: dict[str, float | None] = {}
-        for name, *found in zip(self.terms, *values, strict=True):
-            finite = [value for value in found if math.isfinite(value)]
-            if name in self.weights and len(finite) < len(found):
-                rank = next(rank for rank, value in enumerate(found) if not math.isfinite(value))
-                raise DualsegError(
-                    f"step {self.number}: the loss term {name!r} is {found[rank]} for the cases "
-                    f"{', '.join(ids[rank])}; look at these volumes, or lower --learning-rate. The "
-                    "last checkpoint is from before this step."
-                )
-            # None: a measurement without anything to measure; JSON has no NaN.
-            terms[name] = sum(finite) / len(finite) if finite else None
-        total = sum(weight * terms[name] for name, weight in self.weights.items())
-        when = {"step": self.number, "seconds": round(self.seconds, 3)}
-        return {**when, "learning_rate": self.learning_rate, "loss": total, **terms}
 
 
 class _Training:
@@ -199,39 +163,39 @@ class _Training:
         dataset: Dataset,
         split: Split,
         info: dict[str, Any],
-        team: Team,
-        claim: Claim | None,
+        ranks: Ranks,
+        check_held: Callable[[], None],
         deadline: float,
     ):
-        self.run, self.info, self.team, self.claim = run, info, team, claim
-        self.deadline = deadline
+        self.run, self.info, self.ranks = run, info, ranks
+        self.check_held, self.deadline = check_held, deadline
         self.config, self.seed = experiment.train, experiment.seed
         self.device = ready_device()
         self.method = method.to(self.device)
         self.optimizers = method.optimizers(self.config)
         self.names: set[str] = set()  # of the terms, once they are known
         self.sampler = BatchSampler(
-            dataset, split, self.config, self.seed, method.uses_unlabeled, (team.rank, team.size)
+            dataset, split, self.config, self.seed, method.uses_unlabeled, (ranks.rank, ranks.size)
         )
         self.step, self.seconds, self.peak_memory = 0, 0.0, 0.0
         if run.state_path.is_file():
             self._restore()
-        self.loss = team.loss_of(self.method)
+        self.loss = ranks.loss_of(self.method)
         if self.config.compile:
             compile_networks(self.method)
-        team.once(remove_scraps, run.folder)
-        team.once(self._cut_log)
+        ranks.on_main(remove_temporary_files, run.folder)
+        ranks.on_main(self._cut_log)
 
     def run_to_end(self) -> None:
         """Train until the last step, or with a checkpoint until the deadline or a signal."""
         first, total = self.step, self.config.iterations
         self.method.train()
         self.started = time.perf_counter() - self.seconds
-        name, silent = f"training {self.run.folder.name}", not self.team.leads
+        name, silent = f"training {self.run.folder.name}", not self.ranks.is_main
         bar = tqdm(total=total, initial=self.step, desc=name, unit="step", disable=silent)
-        late: _Step | None = None
+        unread: StepTerms | None = None
         path = os.devnull if silent else self.run.log_path
-        batches = prefetched(self.sampler, range(self.step, total), self.device)
+        batches: Any = prefetched(self.sampler, range(self.step, total), self.device)
         with (
             bar,
             freed_memory_kept(),
@@ -240,39 +204,39 @@ class _Training:
             stop_noted() as stop,
         ):
             while self.step < total:
-                asked, time_is_up = self._asked(stop)
+                asked, time_is_up = self._stop_requested(stop)
                 if asked is not None or (time_is_up and self.step > first):
-                    self._flush(late, log, bar)
+                    self._flush(unread, log, bar)
                     self.save(log)
                     if asked is None:
                         return
-                    raise Interrupted(asked, stop.heard)
+                    raise Interrupted(asked, stop.received)
                 this = self.train_step(Progress(self.step, total))
                 self.step += 1
-                self._flush(late, log, bar)
-                late = this
+                self._flush(unread, log, bar)
+                unread = this
                 if self.step % self.config.checkpoint_every == 0 and self.step < total:
-                    self._flush(late, log, bar)
-                    late = None
+                    self._flush(unread, log, bar)
+                    unread = None
                     self.save(log)
                 bar.update()
-            self._flush(late, log, bar)
-        self.team.once(self._finish)
-        asked, _ = self._asked(stop)
+            self._flush(unread, log, bar)
+        self.ranks.on_main(self._finish)
+        asked, _ = self._stop_requested(stop)
         if asked is not None:  # in the last step: what follows must know
-            raise Interrupted(asked, stop.heard)
+            raise Interrupted(asked, stop.received)
 
-    def _asked(self, stop: Stop) -> tuple[int | None, bool]:
+    def _stop_requested(self, stop: Stop) -> tuple[int | None, bool]:
         """The signal that has asked any rank to stop, and whether rank 0's time is up."""
-        told = self.team.gather((stop.number, time.monotonic() >= self.deadline))
+        told = self.ranks.gather((stop.number, time.monotonic() >= self.deadline))
         return next((n for n, _ in told if n is not None), None), told[0][1]
 
-    def train_step(self, progress: Progress) -> _Step:
-        """One optimiser step; returns its terms without waiting for them."""
+    def train_step(self, progress: Progress) -> StepTerms:
+        """One optimizer step; returns its terms without waiting for them."""
         if self.method.starts_afresh(progress):
             self.optimizers = self.method.optimizers(self.config)
         rate = self._set_rate(progress)
-        torch.manual_seed(_step_seed(self.seed, progress.step, self.team.rank))  # dropout
+        torch.manual_seed(_step_seed(self.seed, progress.step, self.ranks.rank))  # dropout
         batch = next(self.batches)
         terms = self.loss(batch, progress)
         weights = self.method.weights(progress)
@@ -282,8 +246,8 @@ class _Training:
             optimizer.step()
         self.method.after_step(progress)
         seconds = time.perf_counter() - self.started
-        sent = _sent_to_host(torch.stack([term.detach() for term in terms.values()]))
-        return _Step(progress.step + 1, rate, weights, tuple(terms), *sent, batch.ids, seconds)
+        sent = sent_to_host(list(terms.values()))
+        return StepTerms(progress.step + 1, rate, weights, tuple(terms), *sent, batch.ids, seconds)
 
     def _set_rate(self, progress: Progress) -> float:
         """Set the learning rate of the step where it follows the schedule; returns it."""
@@ -297,10 +261,10 @@ class _Training:
         return rate
 
     def save(self, log: Any) -> None:
-        self.team.once(self._write_state, log, self._progress())
+        self.ranks.on_main(self._write_state, log, self._progress())
 
     def _write_state(self, log: Any, progress: dict[str, float]) -> None:
-        self.claim.check()
+        self.check_held()
         os.fsync(log.fileno())  # so that after a power cut the log is not behind the checkpoint
         write_checkpoint(self.run.state_path, self.method, self.optimizers, progress)
 
@@ -309,12 +273,12 @@ class _Training:
         self.seconds = time.perf_counter() - self.started
         return {"step": self.step, "seconds": self.seconds, "peak_memory_mb": self.peak_memory}
 
-    def _flush(self, late: _Step | None, log: Any, bar: tqdm) -> None:
-        if late is None:
+    def _flush(self, unread: StepTerms | None, log: Any, bar: tqdm) -> None:
+        if unread is None:
             return
-        with self.team.together():
-            self._require_same_names(late)
-            line = late.read(self.team)
+        with self.ranks.errors_shared():
+            self._require_same_names(unread)
+            line = unread.log_line(self.ranks)
             try:
                 log.write(f"{json.dumps(line)}\n".encode())
             except OSError as error:
@@ -324,15 +288,15 @@ class _Training:
                 ) from error
         bar.set_postfix(loss=f"{line['loss']:.3f}", refresh=False)
 
-    def _require_same_names(self, late: _Step) -> None:
+    def _require_same_names(self, unread: StepTerms) -> None:
         """The log has one column for each term, from its first line to its last.
 
         Rank 0 also knows the names in the log that it goes on with.
         """
-        self.names = self.names or set(late.terms)
-        if different := self.names ^ set(late.terms):
+        self.names = self.names or set(unread.names)
+        if different := self.names ^ set(unread.names):
             raise DualsegError(
-                f"step {late.number}: expected the same terms of the loss as in the steps before, "
+                f"step {unread.step}: expected the same terms of the loss as in the steps before, "
                 f"found a difference in {', '.join(sorted(different))}; a method returns the same "
                 "names in every step (0 for a term, NaN for a measurement that is not there)."
             )
@@ -355,19 +319,12 @@ class _Training:
         self.peak_memory = progress["peak_memory_mb"]
 
     def _finish(self) -> None:
-        self.claim.check()
+        self.check_held()
         progress = self._progress()
         training = {name: round(value, 1) for name, value in progress.items()}
         write_json(self.run.info_path, {**self.info, "training": training})
         write_checkpoint(self.run.weights_path, self.method, {}, progress)
         self.run.state_path.unlink(missing_ok=True)
-
-
-def _sent_to_host(values: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-    """A copy on the host, and the event after which it holds the values; nothing waits here."""
-    host = torch.empty_like(values, device="cpu", pin_memory=values.is_cuda)
-    host.copy_(values, non_blocking=True)
-    return host, torch.cuda.current_stream().record_event() if values.is_cuda else None
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

@@ -14,7 +14,7 @@ from ..errors import DualsegError
 from ..methods import METHODS, Method
 from ..networks._blocks import LEVEL_STRIDE
 from ..runs.run import Run
-from .distributed import Team
+from .distributed import Ranks
 
 
 def check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
@@ -75,7 +75,7 @@ def with_dataset(experiment: Experiment, dataset: Dataset) -> Experiment:
             f"{config.resolution!r}, found {dataset.spec.name!r} at one {dataset.factor} times "
             "coarser than the full grid; open it with the experiment's name and resolution."
         )
-    return experiment.replace(root=None if dataset.root is None else str(dataset.root))
+    return experiment.replace(root=getattr(dataset.source, "root", None))  # a phantom has none
 
 
 def require_same_data(run: Run, dataset: Dataset) -> None:
@@ -95,7 +95,7 @@ def require_same_data(run: Run, dataset: Dataset) -> None:
     """
     data, experiment = run.info()["data"], run.experiment()
     split = dataset.split(experiment.labeled, experiment.validation)
-    used = split.labeled + split.unlabeled + split.validation
+    used = _used(split)
     then = {name: tuple(ids) for name, ids in data["split"].items()}
     if then != vars(split) or data["fingerprint"] != dataset.cache(used):
         raise DualsegError(
@@ -104,12 +104,12 @@ def require_same_data(run: Run, dataset: Dataset) -> None:
         )
 
 
-def check_batch(experiment: Experiment, method: Method, team: Team) -> None:
+def check_batch(experiment: Experiment, method: Method, ranks: Ranks) -> None:
     """Raise DualsegError for a batch that cannot be shared, or batch-normalized."""
     config = experiment.train
-    labeled, unlabeled = team.share("labeled_batch", config.labeled_batch), 0
+    labeled, unlabeled = ranks.share("labeled_batch", config.labeled_batch), 0
     if method.uses_unlabeled:
-        unlabeled = team.share("unlabeled_batch", config.unlabeled_batch)
+        unlabeled = ranks.share("unlabeled_batch", config.unlabeled_batch)
     small = all(side <= LEVEL_STRIDE for side in config.patch)
     if small and method.smallest_pass(labeled, unlabeled) == 1:
         raise DualsegError(
@@ -121,13 +121,13 @@ def check_batch(experiment: Experiment, method: Method, team: Team) -> None:
 
 
 def run_info(
-    run: Run, experiment: Experiment, dataset: Dataset, split: Split, method: Method, team: Team
+    run: Run, experiment: Experiment, dataset: Dataset, split: Split, method: Method, ranks: Ranks
 ) -> dict[str, Any]:
     """What run.json says at the start: of a new run all of it, else also where it goes on.
 
     Raises DualsegError where the data are not those that the run was started with.
     """
-    info = _describe(experiment, dataset, split, method) | {"processes": team.size}
+    info = _describe(experiment, dataset, split, method) | {"processes": ranks.size}
     if run.exists:
         require_same_data(run, dataset)
         return _continued(run, info)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..._util.files import DAY, remove_scraps
+from ..._util.files import DAY, remove_temporary_files
 from ..._util.memory import require_memory
 from ...errors import DualsegError
 from ..grids import resampled_shape, resize
@@ -68,7 +68,7 @@ def prepare_cases(
         not done again.
     """
     _require_own_folder(out, spec, recipe)
-    remove_scraps(out, older_than=DAY)
+    remove_temporary_files(out, older_than=DAY)
     listed = {*lists.train, *lists.test}
     cases = [case for case in cases if case.id in listed]
     records = _run(cases, out, recipe, spec.orientation)
