@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 
@@ -84,7 +85,9 @@ def small(la_root) -> Experiment:
 def no_pictures(monkeypatch):
     """For tests that look at no picture: to draw them takes longer than what these look at."""
     monkeypatch.setattr("dualseg.data.preparation.pipeline.draw_sheet", lambda out, manifest: None)
-    monkeypatch.setattr("dualseg.evaluation.evaluate.draw", lambda *_: [])
+    # The package's `evaluation.evaluate` is the function, not the module.
+    module = importlib.import_module("dualseg.evaluation.evaluate")
+    monkeypatch.setattr(module, "draw", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
