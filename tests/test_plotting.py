@@ -10,7 +10,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dualseg import plotting
 from dualseg.errors import DualsegError
 from dualseg.plotting import (
     ROLES,
@@ -20,8 +19,10 @@ from dualseg.plotting import (
     plot_cases,
     plot_surfaces,
     save,
+    style,
     styles,
     surface,
+    surfaces,
     to_display,
 )
 from dualseg.plotting.charts import moving_average, plot_comparison, plot_curves
@@ -279,7 +280,7 @@ def test_surface_is_closed_faces_outwards_and_has_the_right_size(low):
 def test_surface_of_a_large_mask_is_coarser_and_of_one_voxel_is_there(monkeypatch):
     ball = np.linalg.norm(np.indices((40, 40, 40)) - 19.5, axis=0) < 18
     fine = surface(ball, np.ones(3))[1]
-    monkeypatch.setattr(plotting, "MAX_FACES", 2000)
+    monkeypatch.setattr(surfaces, "MAX_FACES", 2000)
     corners, faces = surface(ball, np.ones(3))
     assert len(faces) <= 2000 < len(fine)
     assert volume_of(corners, faces) == pytest.approx(ball.sum(), rel=0.05)
@@ -480,7 +481,7 @@ def test_names_without_a_role_get_colours_and_lines_that_are_free():
     assert look["disagreement"] == ROLES["disagreement"]
     assert len({style["color"] for style in look.values()}) == 4
     assert look["ours"]["ls"] != look["theirs"]["ls"]
-    assert look["ours"]["color"] in plotting.OKABE_ITO
+    assert look["ours"]["color"] in style.OKABE_ITO
     assert len(styles([*ROLES, *(f"method {i}" for i in range(20))])) == len(ROLES) + 20
 
 
@@ -528,7 +529,7 @@ def test_a_large_picture_gets_fewer_colours_but_stays_wide_and_coloured(tmp_path
     path = tmp_path / "a.png"
     save(figure, path, "Noise.")
     full = path.stat().st_size
-    monkeypatch.setattr(plotting, "MAX_BYTES", int(0.7 * full))
+    monkeypatch.setattr(style, "MAX_BYTES", int(0.7 * full))
     save(figure, path, "Noise.")
     assert path.stat().st_size < 0.7 * full < full < 600_000
     with Image.open(path) as picture:

@@ -1,5 +1,6 @@
 """From raw NIfTI files to a prepared folder: aligned in every orientation, or refused by name."""
 
+import importlib
 import json
 import os
 import shutil
@@ -371,7 +372,7 @@ def test_pictures_have_the_proportions_of_each_case(tmp_path, monkeypatch):
         drawn[path.name] = figure
 
     monkeypatch.setattr("dualseg.data.preparation.contact_sheet.save", keep)
-    monkeypatch.setattr("dualseg.evaluation.evaluate.save", keep)
+    monkeypatch.setattr(importlib.import_module("dualseg.evaluation.evaluate"), "save", keep)
     how = {"train_list": tmp_path / "train.txt", "test_list": tmp_path / "test.txt"}
     run_prepare(tmp_path, **how)
     sheet = drawn["alignment.png"].axes

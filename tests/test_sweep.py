@@ -1,6 +1,7 @@
 """Sweeps: which runs; as jobs here and on a pretended Slurm cluster; stopped, killed, restarted."""
 
 import hashlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -64,9 +65,7 @@ def _quick_jobs(monkeypatch):
 
 
 def without_pictures(experiment, folder, do=TRAIN_AND_MEASURE):
-    from dualseg.evaluation import evaluate
-
-    evaluate.draw = lambda *_: None
+    importlib.import_module("dualseg.evaluation.evaluate").draw = lambda *_: None
     do(experiment, folder)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -14,7 +14,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def one_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def one_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item]
+) -> Generator[Result, None, None]:
     """The function's result for each item, in order; a thread computes the next one meanwhile.
 
     What the function raises is raised when its result is asked for.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,9 @@ from .._util.files import remove_temporary_files, write_json
 from .._util.lock import held
 from ..data.case import Case
 from ..data.dataset import Dataset, open_dataset
+from ..data.prefetch import one_ahead
 from ..data.spec import noted_spec
-from ..errors import DualsegError
+from ..errors import DualsegError, require_one_of
 from ..plotting.charts import plot_curves
 from ..plotting.slices import CasePicture, plot_cases
 from ..plotting.style import save
@@ -68,8 +68,7 @@ def evaluate(
     DualsegError
         For an unfinished run, an unknown or empty split, or unreadable data.
     """
-    if split not in SPLITS:
-        raise DualsegError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}.")
+    require_one_of("split", split, SPLITS)
     run = Run.open(run)
     if dataset is None:
         experiment = run.experiment()
@@ -121,61 +120,47 @@ def _require_same_data(run: Run, dataset: Dataset) -> None:
 
 def draw(
     run: Run, record: dict[str, Any], dataset: Dataset, split: str, known: Mapping[str, Case]
-) -> list[Path]:
+) -> None:
     """Pictures of a run: best, median and worst case; the median's surfaces; the curves.
 
     Cases that are not among the `known` ones, by id, are read.
     """
     by_dice = sorted(record["cases"], key=lambda case: case["dice"] or 0.0)
     chosen = {"best": by_dice[-1], "median": by_dice[len(by_dice) // 2], "worst": by_dice[0]}
-    pictures = {}
+    dices = {rank: shown(result["dice"]) for rank, result in chosen.items()}
+    rows = {}
     for rank, result in chosen.items():
         case = known.get(result["id"]) or dataset.both_grids(result["id"])[1]
         prediction = {record["config"]["method"]: predicted_mask(run, split, case.id)}
-        title = f"{rank}: {case.id[:12]}, Dice {shown(result['dice'])}"
-        pictures[rank] = CasePicture(
-            title, case.picture, case.label > 0, prediction, dataset.spacing(case.id)
-        )
-    about = describe(record)
-    dices = ", ".join(f"{rank} {shown(result['dice'])}" for rank, result in chosen.items())
-    paths = run.pictures(split)
+        title = f"{rank}: {case.id[:12]}, Dice {dices[rank]}"
+        spacing = dataset.spacing(case.id)
+        rows[rank] = CasePicture(title, case.picture, case.label > 0, prediction, spacing)
     orientation = dataset.spec.orientation
-    save(
-        plot_cases(list(pictures.values()), orientation=orientation),
-        paths[0],
-        alt=f"Slices of the best, median and worst {split} case by Dice ({dices}) with the "
-        f"contours of the truth and of the prediction. {about}.",
-    )
-    median = pictures["median"]
-    surfaces = {"truth": median.truth, **median.predictions}
-    save(
-        plot_surfaces(surfaces, median.spacing, orientation),
-        paths[1],
-        alt=f"Surfaces of truth and prediction of the median case, Dice "
-        f"{shown(chosen['median']['dice'])}, side by side. {about}.",
-    )
-    log = run.log()
-    if not log:  # the numbers stand without it
-        return paths[:2]
-    # A measurement may never have had anything to measure.
-    terms = [name for name in log[0] if any(line[name] is not None for line in log)]
-    terms = [name for name in terms if name not in NO_TERMS]
-    save(
-        plot_curves(log, terms),
-        paths[2],
-        alt=f"Loss terms over {len(log)} training steps; the total goes from "
-        f"{log[0]['loss']:.2f} to {log[-1]['loss']:.2f}. {about}.",
-    )
-    return paths
+    ranks = ", ".join(f"{rank} {dice}" for rank, dice in dices.items())
+    median = rows["median"]
+    figures = {
+        f"Slices of the best, median and worst {split} case by Dice ({ranks}) with the contours of "
+        "the truth and of the prediction": plot_cases([*rows.values()], orientation=orientation),
+        f"Surfaces of truth and prediction of the median case, Dice {dices['median']}, side by "
+        "side": plot_surfaces(median.masks(), median.spacing, orientation),
+    }
+    if log := run.log():  # the numbers stand without it
+        # A measurement may never have had anything to measure.
+        terms = [name for name in log[0] if any(line[name] is not None for line in log)]
+        total = f"{log[0]['loss']:.2f} to {log[-1]['loss']:.2f}"
+        alt = f"Loss terms over {len(log)} training steps; the total goes from {total}"
+        figures[alt] = plot_curves(log, [name for name in terms if name not in NO_TERMS])
+    for path, (alt, figure) in zip(run.pictures(split), figures.items(), strict=False):
+        save(figure, path, f"{alt}. {describe(record)}.")
 
 
 def describe(record: dict[str, Any]) -> str:
     """One line about a record's run, for captions."""
     config = record["config"]
-    losses = f" ({losses_of(config)})" if losses_of(config) else ""
+    losses = losses_of(config)
     return (
-        f"{config['dataset']}, {config['method']}{losses}, {config['labeled']} labels, "
-        f"{config['profile']}, seed {config['seed']}"
+        f"{config['dataset']}, {config['method']}{losses and f' ({losses})'}, "
+        f"{config['labeled']} labels, {config['profile']}, seed {config['seed']}"
     )
 
 
@@ -212,16 +197,9 @@ class _Measured:
 def _measure(run: Run, dataset: Dataset, cases: list[str], split: str) -> _Measured:
     """Predict and measure all cases, each of them in a thread while the next one is predicted."""
     measured = _Measured()
-    under_way: Future[None] | None = None
-    with (
-        ThreadPoolExecutor(1, "metrics") as pool,
-        closing(predict_cases(run, dataset, cases, split)) as predicted,
-    ):
-        for case, masks in predicted:
-            if under_way is not None:
-                under_way.result()
-            under_way = pool.submit(measured.add, dataset, case, masks)
-    under_way.result()
+    with closing(predict_cases(run, dataset, cases, split)) as predicted:
+        for _ in one_ahead(lambda found: measured.add(dataset, *found), predicted):
+            pass
     return measured
 
 

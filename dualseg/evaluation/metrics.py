@@ -1,48 +1,49 @@
-r"""Measure a predicted mask against the true one, by the rules the field publishes with.
+"""Measure a predicted mask against the true one, by the rules the field publishes with.
 
 That is the protocol of UA-MT (Yu et al., MICCAI 2019): medpy without a voxel spacing. The overlaps
 are medpy's; its distances are computed here, the same in a fraction of the time (in voxels to the
 last bit, in mm to rounding): medpy transforms every voxel of the volume, and again for each metric,
-where only the nearest neighbours of the surface voxels are wanted, once.
+where only the nearest neighbors of the surface voxels are wanted, once.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from medpy.metric import binary
+from scipy.ndimage import find_objects
 from scipy.spatial import KDTree
 
-
-class Metric(NamedTuple):
-    r"""How to read one number: its key in a case, which direction is better, its unit."""
-
-    key: str
-    better: str  # "higher" or "lower"
-    unit: str
-
-
-METRICS = (
-    Metric("dice", "higher", "%"),
-    Metric("jaccard", "higher", "%"),
-    Metric("hd95", "lower", "voxel"),
-    Metric("asd", "lower", "voxel"),
-    Metric("assd", "lower", "voxel"),
-)
-METRICS_MM = tuple(Metric(f"{m.key}_mm", m.better, "mm") for m in METRICS if m.unit == "voxel")
+OVERLAPS = ("dice", "jaccard")
+DISTANCES = ("hd95", "asd", "assd")
+DISTANCES_MM = ("hd95_mm", "asd_mm", "assd_mm")
 
 
 def compare_masks(
     prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float] | None = None
 ) -> dict[str, float | bool]:
-    r"""Compare two masks of shape (X, Y, Z), boolean or integer 0/1; the order matters for `asd`.
+    """Overlap of two masks and distances of their surfaces; the order matters for `asd`.
 
-    `dice` (Dice 1945) and `jaccard` are in percent. `hd95`, `asd` and `assd` are in voxels; with
-    `spacing`, the three voxel edges in mm, `hd95_mm`, `asd_mm` and `assd_mm` are added.
+    Parameters
+    ----------
+    prediction, truth : (X, Y, Z), boolean or integer 0 and 1
+    spacing : the three voxel edges in mm
 
+    Returns
+    -------
+    dict
+        `dice` (Dice 1945) and `jaccard` in percent; `hd95`, `asd` and `assd` in voxels; with a
+        `spacing` also `hd95_mm`, `asd_mm` and `assd_mm`; and `empty`.
+
+    Raises
+    ------
+    ValueError
+        If a mask or the spacing is not as described.
+
+    Notes
+    -----
     - `hd95`: 95th percentile of the surface distances of both directions *pooled*. Others, MONAI
       for one, take the larger of the two directed percentiles: do not mix the two in a table.
     - `asd`: mean distance from the prediction's surface to the truth's, one way, as the field
@@ -51,8 +52,6 @@ def compare_masks(
       more (medpy 0.5; this is not the mean of the two directed means).
     - `empty`: prediction or truth has no voxel. The distances are then NaN, never 0, which would
       reward a missed organ. Overlap is 0 if one of the two is empty and NaN if both are.
-
-    Raises ValueError if a mask or the spacing is not as described.
     """
     prediction = _checked_mask("prediction", prediction)
     truth = _checked_mask("truth", truth)
@@ -63,29 +62,41 @@ def compare_masks(
 
     voxels = prediction.any(), truth.any()
     if not all(voxels):
-        overlap = 0.0 if any(voxels) else math.nan
-        metrics = METRICS if spacing is None else METRICS + METRICS_MM
-        case = {metric.key: overlap if metric.unit == "%" else math.nan for metric in metrics}
-        return {**case, "empty": True}
+        overlaps = dict.fromkeys(OVERLAPS, 0.0 if any(voxels) else math.nan)
+        distances = DISTANCES + (() if spacing is None else DISTANCES_MM)
+        return {**overlaps, **dict.fromkeys(distances, math.nan), "empty": True}
 
     box = _joint_box(prediction, truth)
     return {**_measure(prediction[box], truth[box], spacing), "empty": False}
 
 
 def summarize(cases: Sequence[Mapping[str, object]]) -> dict[str, dict[str, float] | int]:
-    r"""Mean, sample standard deviation and standard error of each metric that all cases have.
+    """Mean, sample standard deviation and standard error of each metric that all cases have.
 
-    `cases` are results of `compare_masks`; further keys, such as an identifier, are ignored. NaN
-    is left out metric by metric: distances are over the cases where both masks have voxels, and
-    `empties` counts the others. With n values used, the standard deviation divides by n - 1 and
-    the standard error is it over sqrt(n). NaN: a mean of no value, a deviation of fewer than two.
+    NaN is left out metric by metric: distances are over the cases where both masks have voxels.
+    With n values used, the standard deviation divides by n - 1 and the standard error is it over
+    sqrt(n). NaN: a mean of no value, a deviation of fewer than two.
 
-    Raises ValueError if `cases` is empty.
+    Parameters
+    ----------
+    cases : results of `compare_masks`; further keys, such as an identifier, are ignored
+
+    Returns
+    -------
+    dict
+        "mean", "standard_deviation" and "standard_error" by metric; "empties", the number of cases
+        with an empty mask; "cases", the number of all.
+
+    Raises
+    ------
+    ValueError
+        If there are no cases.
     """
     if not cases:
         raise ValueError("cases must hold at least one case to summarize, found none.")
+    summary: dict[str, dict[str, float]]
     summary = {"mean": {}, "standard_deviation": {}, "standard_error": {}}
-    for key in (metric.key for metric in METRICS + METRICS_MM):
+    for key in OVERLAPS + DISTANCES + DISTANCES_MM:
         if not all(key in case for case in cases):
             continue
         values = np.array([case[key] for case in cases], dtype=np.float64)
@@ -102,39 +113,36 @@ def summarize(cases: Sequence[Mapping[str, object]]) -> dict[str, dict[str, floa
 def _measure(
     prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, ...] | None
 ) -> dict[str, float]:
-    r"""All metrics of two boolean masks (X, Y, Z) with at least one voxel each."""
+    """All metrics of two boolean masks (X, Y, Z) with at least one voxel each."""
     surfaces = _surface(prediction), _surface(truth)
+    distances = _distances(*surfaces)
     case = {
         "dice": 100.0 * float(binary.dc(prediction, truth)),
         "jaccard": 100.0 * float(binary.jc(prediction, truth)),
-        **_distances(*surfaces),
+        **distances,
     }
     if spacing is None:
         return case
     if len(set(spacing)) == 1:  # isotropic: one factor spares the search
-        in_mm = {
-            metric.key: case[metric.key] * spacing[0]
-            for metric in METRICS
-            if metric.unit == "voxel"
-        }
+        in_mm = {key: distance * spacing[0] for key, distance in distances.items()}
     else:
         in_mm = _distances(*(surface * np.array(spacing) for surface in surfaces))
-    return case | {f"{key}_mm": value for key, value in in_mm.items()}
+    return case | {f"{key}_mm": distance for key, distance in in_mm.items()}
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
-    r"""Voxels of the mask with one of their six neighbours outside it, or outside the volume."""
+    """Voxels of the mask with one of their six neighbors outside it, or outside the volume."""
     padded, inside = np.pad(mask, 1), mask.copy()
     for axis in range(3):
-        for first in (0, 2):  # of the neighbours on one side, and on the other
-            neighbours = [slice(1, -1)] * 3
-            neighbours[axis] = slice(first, first + mask.shape[axis])
-            inside &= padded[tuple(neighbours)]
+        for first in (0, 2):  # of the neighbors on one side, and on the other
+            neighbors = [slice(1, -1)] * 3
+            neighbors[axis] = slice(first, first + mask.shape[axis])
+            inside &= padded[tuple(neighbors)]
     return np.argwhere(mask & ~inside)
 
 
 def _distances(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    r"""Distances of two surfaces, points (N, 3) and (M, 3); in the points' unit."""
+    """Distances of two surfaces, points (N, 3) and (M, 3); in the points' unit."""
     there, back = _nearest(prediction, truth), _nearest(truth, prediction)
     both = np.concatenate((there, back))
     return {
@@ -145,25 +153,22 @@ def _distances(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    r"""Distance of each point to the nearest of the others."""
+    """Distance of each point to the nearest of the others."""
     # Points of a grid: balancing the tree costs more than it saves.
     tree = KDTree(others, leafsize=16, balanced_tree=False, compact_nodes=False)
-    return tree.query(points, workers=-1)[0]
+    distances, _ = tree.query(points, workers=-1)
+    return np.asarray(distances)
 
 
 def _joint_box(prediction: np.ndarray, truth: np.ndarray) -> tuple[slice, ...]:
-    r"""Smallest box around both masks plus one voxel, clipped to the volume.
+    """Smallest box around both masks plus one voxel, clipped to the volume.
 
-    Far background need not be looked at. Each mask voxel keeps its neighbours and each volume
+    Far background need not be looked at. Each mask voxel keeps its neighbors and each volume
     border stays one: the same surfaces, the same distances, bit by bit.
     """
-    either = prediction | truth
-    box = []
-    for others in ((1, 2), (0, 2), (0, 1)):
-        there = np.flatnonzero(either.any(axis=others))
-        # A slice may stop past the end but must not start below 0, which would count from the end.
-        box.append(slice(max(there[0] - 1, 0), there[-1] + 2))
-    return tuple(box)
+    (box,) = find_objects((prediction | truth).view(np.uint8))
+    # A slice may stop past the end but must not start below 0, which would count from the end.
+    return tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
 
 
 def _checked_mask(name: str, mask: np.ndarray) -> np.ndarray:

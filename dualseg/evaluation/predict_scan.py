@@ -18,7 +18,7 @@ from .._util.environment import pick_device
 from .._util.memory import require_memory
 from ..data.grids import resampled_shape, resize, shrink_image
 from ..data.nifti import nifti_stem, write_nifti
-from ..data.recipe import Box
+from ..data.recipe import Box, Recipe
 from ..data.spec import DatasetSpec
 from ..data.volume import Volume, require_same_grid, turned
 from ..data.volume_files import read_volume
@@ -59,40 +59,41 @@ def predict_scan(
         For an unfinished run, a file that is no volume of finite numbers, modalities on different
         grids, or an output's name that does not fit.
     """
-    images = [Path(p) for p in ([images] if isinstance(images, str | Path) else images)]
-    out, picture = Path(out), Path(picture) if picture else None
-    _require_outputs(images, out, picture)
+    paths = [Path(p) for p in ([images] if isinstance(images, str | Path) else images)]
+    _require_outputs(paths, Path(out), picture)
     run = Run.open(folder)
     spec = run.spec()
-    scans = _read_modalities(images, spec)
-    intensities = np.stack([scan.turned(spec.orientation).values for scan in scans])
-    box, prepared = _by_recipe(intensities, spec, images[0])
-    spacing = scans[0].turned(spec.orientation).spacing
+    scans = _read_modalities(paths, spec)
+    in_training_order = [scan.turned(spec.orientation) for scan in scans]
+    intensities = np.stack([scan.values for scan in in_training_order])
+    box, prepared = _by_recipe(intensities, spec, paths[0])
+    spacing = in_training_order[0].spacing
     grid = _grid(prepared.shape[1:], spacing, spec)
-    remarks = [f"{p.name}: {r}" for p, s in zip(images, scans, strict=True) for r in s.remarks]
-    remarks += _misplaced(images, spec)
+    remarks = [f"{p.name}: {r}" for p, s in zip(paths, scans, strict=True) for r in s.remarks]
+    remarks += _misplaced(paths, spec)
     remarks += _unlike_training(prepared.shape[1:], spacing, grid, run)
-    inside = _probabilities(run, prepared, grid, images[0])
+    inside = _probabilities(run, prepared, grid, paths[0])
     whole = np.zeros((len(inside), *intensities.shape[1:]), np.float32)
     whole[0] = 1  # background outside the box
-    whole[(slice(None), *box)] = inside
+    whole[:, *box] = inside
     mask = whole.argmax(0).astype(np.uint8)
-    _write(out, mask, scans[0], spec)
+    _write(Path(out), mask, scans[0], spec)
     if probabilities:
-        _write(_probability_path(out), 1 - whole[0], scans[0], spec)
+        _write(_probability_path(Path(out)), 1 - whole[0], scans[0], spec)
     if picture:
-        case = CasePicture(
-            images[0].name, intensities[0], None, {run.experiment().method: mask > 0}
-        )
-        _draw(picture, case, mask, spacing, spec)
+        prediction = {run.experiment().method: mask > 0}
+        case = CasePicture(paths[0].name, intensities[0], None, prediction, spacing)
+        alt = f"Slices of {case.title} with the contour of the predicted mask, which fills "
+        alt += f"{100 * float((mask > 0).mean()):.1f} % of the scan."
+        save(plot_cases([case], orientation=spec.orientation), picture, alt)
     if not mask.any():
         remarks.append("no foreground was found: the mask is empty")
     return remarks
 
 
-def _require_outputs(images: Sequence[Path], out: Path, picture: Path | None) -> None:
+def _require_outputs(images: Sequence[Path], out: Path, picture: str | Path | None) -> None:
     nifti_stem(out)
-    if picture and picture.suffix != ".png":
+    if picture and Path(picture).suffix != ".png":
         raise DualsegError(f"{picture}: expected a name that ends in .png for the picture.")
     for target in (out, _probability_path(out)):
         if target.resolve() in [image.resolve() for image in images]:
@@ -125,28 +126,30 @@ def _by_recipe(image: np.ndarray, spec: DatasetSpec, place: Path) -> tuple[Box, 
 
     The box that is kept, and its intensities.
     """
-    if spec.recipe is None:
-        return tuple(slice(0, side) for side in image.shape[1:]), image
+    recipe = spec.recipe or Recipe()
     # A crop round the label, or to a fixed size, is left out: here is no label, and a larger scan
     # is no harm to a sliding window.
-    crop = "nonzero" if spec.recipe.crop == "nonzero" else "none"
-    recipe = dataclasses.replace(spec.recipe, crop=crop)
+    if recipe.crop != "nonzero":
+        recipe = dataclasses.replace(recipe, crop="none")
     box = recipe.box(image, None, np.random.default_rng(recipe.seed), str(place))
     return box, recipe.intensities(image, box)
 
 
-def _grid(shape: tuple[int, ...], spacing: tuple[float, ...], spec: DatasetSpec) -> tuple[int, ...]:
+def _grid(
+    shape: tuple[int, ...], spacing: tuple[float, ...], spec: DatasetSpec
+) -> tuple[int, int, int]:
     """The grid to predict on: the one that the scan would have in the prepared data set.
 
     Where each training scan kept its own voxel size, so does this one; a data set that came
     prepared has one size for all.
     """
     wanted = spec.spacing if spec.recipe is None else spec.recipe.spacing
-    return tuple(shape) if wanted is None else resampled_shape(shape, spacing, wanted)
+    x, y, z = shape if wanted is None else resampled_shape(shape, spacing, wanted)
+    return x, y, z
 
 
 def _probabilities(
-    run: Run, prepared: np.ndarray, grid: tuple[int, ...], place: Path
+    run: Run, prepared: np.ndarray, grid: tuple[int, int, int], place: Path
 ) -> np.ndarray:
     """Probabilities (classes, x, y, z) of a prepared scan (C, x, y, z), predicted on `grid`."""
     config = run.experiment().train
@@ -160,18 +163,6 @@ def _probabilities(
 def _write(path: Path, values: np.ndarray, scan: Volume, spec: DatasetSpec) -> None:
     back = turned(values, spec.orientation, scan.orientation)
     write_nifti(path, back, scan.affine, scan.header)
-
-
-def _draw(
-    path: Path, case: CasePicture, mask: np.ndarray, spacing: tuple[float, ...], spec: DatasetSpec
-) -> None:
-    share = 100 * float((mask > 0).mean())
-    save(
-        plot_cases([case], spacing, spec.orientation),
-        path,
-        alt=f"Slices of {case.title} with the contour of the predicted mask, which fills "
-        f"{share:.1f} % of the scan.",
-    )
 
 
 def _misplaced(images: Sequence[Path], spec: DatasetSpec) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from .._util.files import require_file_name
 from ..data.case import Case
 from ..data.dataset import Dataset
 from ..data.prefetch import one_ahead
+from ..errors import DualsegError
 from ..runs.run import Run
 from .saved_masks import SavedMasks, load_masks, save_masks
 from .sliding_window import masks_of, predict_volume
@@ -32,18 +33,38 @@ def mask_path(run: Run, split: str, case_id: str) -> Path:
 
 
 def predicted_mask(run: Run, split: str, case_id: str) -> np.ndarray:
-    """The method's mask of a predicted case, (X, Y, Z) bool."""
-    return load_masks(mask_path(run, split, case_id)).masks["mean"] > 0
+    """The method's mask of a case, (X, Y, Z) bool; DualsegError if it was not predicted."""
+    path = mask_path(run, split, case_id)
+    saved = load_masks(path)
+    if saved is None:
+        raise DualsegError(f"{path}: expected the masks of a case, found none; evaluate the run.")
+    return saved.masks["mean"] > 0
 
 
 def predict_cases(
     run: Run, dataset: Dataset, cases: Sequence[str], split: str
-) -> Iterator[tuple[Case, SavedMasks]]:
-    """Each case on the full grid with its masks, one after the other.
+) -> Generator[tuple[Case, SavedMasks], None, None]:
+    """Predict cases one after the other; the file of the next one is read meanwhile.
 
-    Masks that are not there from these weights, this scan and this version of the package are made,
-    and saved at once, so an interrupted prediction goes on where it stopped. The file of the next
-    case is read meanwhile. Raises DualsegError for an unfinished run, or unreadable data.
+    Masks of the same weights, scan and version of the package are taken from the run's folder. New
+    ones are saved there at once, so an interrupted prediction goes on where it stopped.
+
+    Parameters
+    ----------
+    run : finished
+    dataset : of the cases
+    cases : their ids
+    split : one of `SPLITS`
+
+    Yields
+    ------
+    tuple
+        The case on the full grid, and its masks.
+
+    Raises
+    ------
+    DualsegError
+        For an unfinished run, or unreadable data.
     """
     device = ready_device()
     method = run.load_method(device)

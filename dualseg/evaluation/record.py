@@ -20,9 +20,24 @@ def build_record(
 ) -> dict[str, Any]:
     """The record of a run on a split.
 
-    `results` holds for "mean" (the method's prediction), for each network and, where there are
-    several, for each class ("class NAME") the metrics of every case. NaN (a distance to an empty
-    mask) becomes null, because JSON has no NaN.
+    Parameters
+    ----------
+    run : finished
+    split : that was measured
+    results : the metrics of every case, for "mean" (the method's prediction), for each network and,
+        where there are several, for each class ("class NAME")
+    evaluation : where, when and how it was measured
+
+    Returns
+    -------
+    dict
+        As it is written to record.json. NaN (a distance to an empty mask) is None there, because
+        JSON has no NaN.
+
+    Raises
+    ------
+    DualsegError
+        If run.json lacks what belongs into the record.
     """
     info = run.info()
     require_fields(info, {"device": str, "versions": dict, "training": dict}, run.info_path)
@@ -54,10 +69,18 @@ def build_record(
 
 
 def curves(log: Sequence[dict[str, Any]], points: int = 50) -> list[dict[str, float | None]]:
-    """A training log thinned to at most so many points: means over equal stretches of steps.
+    """A training log, thinned: means over equal stretches of steps.
 
-    "step" is the last of its stretch; a value that was never there in a stretch is None. "seconds"
-    are left out: all of them are in the record.
+    Parameters
+    ----------
+    log : its lines
+    points : at most so many remain
+
+    Returns
+    -------
+    list of dict
+        Lines without "seconds". "step" is the last of its stretch; a value that was never there in
+        a stretch is None.
     """
     edges = [round(i * len(log) / points) for i in range(points + 1)]
     stretches = [log[a:b] for a, b in pairwise(edges) if b > a]

@@ -6,6 +6,7 @@ import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,28 +17,33 @@ from ..errors import DualsegError
 
 @dataclass(frozen=True)
 class SavedMasks:
-    """The masks of one case: "mean" and one for each network, (X, Y, Z) uint8 class numbers."""
+    """The masks of one case, and how they came about.
+
+    Parameters
+    ----------
+    masks : (X, Y, Z) uint8 class numbers: "mean", and one by the name of each network
+    stamp : changes with the weights, with the scan, and with the version of the package
+    seconds : that predicting them took
+    device : where that was
+    peak_memory_mb : most memory in use there until then
+    """
 
     masks: dict[str, np.ndarray]
     stamp: str
-    """Changes with the weights, with the scan, and with the version of the package."""
     seconds: float
-    """Time that predicting them took."""
     device: str
-    """Where that was."""
     peak_memory_mb: float
-    """Most memory in use there until then."""
 
 
-_NOTES = {"stamp": str, "seconds": float, "device": str, "peak_memory_mb": float}
+_NOTES: dict[str, Any] = {"stamp": str, "seconds": float, "device": str, "peak_memory_mb": float}
 
 
 def save_masks(path: Path, saved: SavedMasks) -> None:
     """Write atomically, compressed: some tens of kB."""
-    masks = {f"mask {name}": mask for name, mask in saved.masks.items()}
+    arrays: dict[str, Any] = {name: np.array(getattr(saved, name)) for name in _NOTES}
+    arrays |= {f"mask {name}": mask for name, mask in saved.masks.items()}
     content = io.BytesIO()
-    notes = {name: np.array(getattr(saved, name)) for name in _NOTES}
-    np.savez_compressed(content, **notes, **masks)
+    np.savez_compressed(content, **arrays)
     write_atomically(path, lambda file: file.write(content.getvalue()))
 
 

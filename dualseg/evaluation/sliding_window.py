@@ -10,6 +10,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,17 @@ BUSY, BUSY_CUDA = 2**18, 2**22
 
 
 def window_starts(size: int, patch: int, stride: int) -> list[int]:
-    """Where the windows along one axis begin; the last one ends at the border."""
+    """Where the windows along one axis begin; the last one ends at the border.
+
+    Parameters
+    ----------
+    size, patch, stride : of the axis, of a window, and from one window to the next, in voxels
+
+    Returns
+    -------
+    list of int
+        The first voxel of each window.
+    """
     count = math.ceil((size - patch) / stride) + 1
     return [min(i * stride, size - patch) for i in range(count)]
 
@@ -44,55 +55,72 @@ def sliding_window(
     stride: tuple[int, int, int],
     window_batch: int | None = None,
 ) -> Tensor:
-    """Average the predictions of overlapping windows, `window_batch` at a time.
+    """Average the predictions of overlapping windows.
 
-    By default as many as keep the device busy: small windows together, large ones one by one.
+    A side smaller than the patch is zero-padded on both ends (the odd voxel at the far one) and
+    cropped again. Where memory is short it goes on with fewer windows at a time, or sums in the
+    computer's memory instead of the GPU's, and says so in a warning.
 
-    Shapes: image (C, X, Y, Z); `predict` maps (B, C, *patch) to (M, B, classes, *patch); the result
-    is (M, classes, X, Y, Z) where the sums are, on the image's device if they fit. A side smaller
-    than the patch is zero-padded on both ends (the odd voxel at the far one) and cropped again.
+    Parameters
+    ----------
+    predict : maps (B, C, *patch) to (M, B, classes, *patch), for M networks
+    image : (C, X, Y, Z)
+    patch, stride : of a window, and from one window to the next, in voxels
+    window_batch : how many windows at a time; by default as many as keep the device busy, small
+        windows together and large ones one by one
 
-    Where memory is short it goes on with fewer windows at a time, or sums in the computer's memory
-    instead of the GPU's, and says so in a warning; DualsegError where not even one window fits.
+    Returns
+    -------
+    Tensor
+        (M, classes, X, Y, Z), on the image's device if it fits.
+
+    Raises
+    ------
+    DualsegError
+        Where not even one window fits into the memory.
     """
     if window_batch is None:
         busy = BUSY_CUDA if image.device.type == "cuda" else BUSY
         window_batch = max(1, busy // math.prod(patch))
+    image, inside = _padded(image, patch)
     sides = image.shape[1:]
-    missing = [max(p - s, 0) for s, p in zip(sides, patch, strict=True)]
-    before = [m // 2 for m in missing]
-    pads = [(b, m - b) for b, m in zip(before, missing, strict=True)]
-    image = F.pad(image, [p for pair in reversed(pads) for p in pair])
-    starts = [
-        window_starts(s, p, t) for s, p, t in zip(image.shape[1:], patch, stride, strict=True)
-    ]
+    starts = [window_starts(s, p, t) for s, p, t in zip(sides, patch, stride, strict=True)]
     windows = [
         tuple(slice(s, s + p) for s, p in zip(at, patch, strict=True))
         for at in itertools.product(*starts)
     ]
+
+    def predicted(part: list[tuple[slice, ...]]) -> Tensor:
+        return predict(torch.stack([image[:, *window] for window in part]))
+
     total: Tensor | None = None
     done = 0
     while done < len(windows):
         part = windows[done : done + window_batch]
-        probabilities = _unless_memory_is_short(
-            lambda part=part: predict(
-                torch.stack([image[(slice(None), *window)] for window in part])
-            )
-        )
+        probabilities = _unless_memory_is_short(predicted, part)
         if probabilities is None:
             window_batch = _smaller(window_batch, patch, image.device)
             continue
         if total is None:
             members, _, classes = probabilities.shape[:3]
-            total = _zeros((members, classes, *image.shape[1:]), image.device)
+            total = _zeros((members, classes, *sides), image.device)
         for i, window in enumerate(part):
-            total[(..., *window)] += probabilities[:, i].to(total.device)
+            total[:, :, *window] += probabilities[:, i].to(total.device)
         done += len(part)
+    assert total is not None  # there is a window at least
     # The windows form a grid, so a voxel lies in as many as the product of three counts.
-    x, y, z = map(_windows_over, image.shape[1:], patch, starts)
+    x, y, z = map(_windows_over, sides, patch, starts)
     total /= (x[:, None, None] * y[:, None] * z).to(total.device)
-    inside = tuple(slice(b, b + s) for b, s in zip(before, sides, strict=True))
-    return total[(..., *inside)]
+    return total[:, :, *inside]
+
+
+def _padded(image: Tensor, patch: tuple[int, int, int]) -> tuple[Tensor, tuple[slice, ...]]:
+    """The image, at least as large as the patch, and where in it the original lies."""
+    sides = image.shape[1:]
+    missing = [max(p - s, 0) for s, p in zip(sides, patch, strict=True)]
+    pads = [p for m in reversed(missing) for p in (m // 2, m - m // 2)]
+    inside = tuple(slice(m // 2, m // 2 + s) for m, s in zip(missing, sides, strict=True))
+    return F.pad(image, pads), inside
 
 
 def _windows_over(size: int, patch: int, starts: list[int]) -> Tensor:
@@ -103,9 +131,12 @@ def _windows_over(size: int, patch: int, starts: list[int]) -> Tensor:
     return count
 
 
-def _unless_memory_is_short(compute: Callable[[], Tensor]) -> Tensor | None:
+def _unless_memory_is_short(
+    compute: Callable[..., Tensor], *args: Any, **kwargs: Any
+) -> Tensor | None:
+    """What `compute` returns, or None where the memory did not suffice."""
     try:
-        return compute()
+        return compute(*args, **kwargs)
     except RuntimeError as error:
         # On a GPU torch has a class for it, on a CPU only words.
         short = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
@@ -133,7 +164,7 @@ def _smaller(window_batch: int, patch: tuple[int, int, int], device: torch.devic
 
 
 def _zeros(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    zeros = _unless_memory_is_short(lambda: torch.zeros(shape, device=device))
+    zeros = _unless_memory_is_short(torch.zeros, shape, device=device)
     if zeros is not None:
         return zeros
     warnings.warn(
@@ -147,20 +178,27 @@ def _zeros(shape: tuple[int, ...], device: torch.device) -> Tensor:
 def predict_volume(
     method: Method, image: np.ndarray, config: TrainConfig, full_shape: tuple[int, int, int]
 ) -> Tensor:
-    """Probabilities of each member on the full grid, on the method's device.
+    """Probabilities of each of a method's M networks on the full grid.
 
-    Shapes: image (C, X, Y, Z) on the run's training grid, as stored -> (M, classes, *full_shape)
-    float32. Coarse probabilities are interpolated linearly, each coarse voxel being the block of
-    full-grid voxels that `data.grids.shrink_image` averaged.
+    Coarse probabilities are interpolated linearly, each coarse voxel being the block of full-grid
+    voxels that `data.grids.shrink_image` averaged.
+
+    Parameters
+    ----------
+    method : trained
+    image : (C, X, Y, Z) on the run's training grid, as stored
+    config : of the training: patch, stride, and how intensities are normalized
+    full_shape : (X, Y, Z) of the full grid
+
+    Returns
+    -------
+    Tensor
+        (M, classes, *full_shape) float32, on the method's device.
     """
     device = next(method.parameters()).device
     scaled = IntensityScale.of(image, config.normalise).apply(np.asarray(image))
-    probabilities = sliding_window(
-        method.predict_members,
-        torch.from_numpy(scaled).to(device),
-        config.patch,
-        config.stride,
-    )
+    volume = torch.from_numpy(scaled).to(device)
+    probabilities = sliding_window(method.predict_members, volume, config.patch, config.stride)
     if config.factor > 1:
         probabilities = F.interpolate(
             probabilities, scale_factor=config.factor, mode="trilinear", align_corners=False
@@ -181,9 +219,24 @@ def require_finite(probabilities: Tensor) -> Tensor:
 
 
 def masks_of(method: Method, probabilities: Tensor) -> dict[str, np.ndarray]:
-    """Class numbers (X, Y, Z) uint8 of the mean prediction ("mean") and of each member.
+    """The masks of the mean prediction and of each network.
 
     They are found where the probabilities are, and only they are copied to the host.
+
+    Parameters
+    ----------
+    method : that gave the probabilities
+    probabilities : (M, classes, X, Y, Z)
+
+    Returns
+    -------
+    dict
+        (X, Y, Z) uint8 class numbers: "mean" and, of several networks, each by its name.
+
+    Raises
+    ------
+    DualsegError
+        If a probability is NaN.
     """
     masks = {"mean": require_finite(probabilities).mean(0)}
     if len(method.members) > 1:

@@ -1,11 +1,25 @@
-"""What every loss does with its inputs first: a safe precision, and shapes that belong together."""
+"""What the losses ask of their arguments, and the precision in which they compute.
+
+`@checked(logits=class_maps, target=labels)` above a loss says what its arguments must be, so that
+the body below holds nothing but the equation.
+"""
 
 from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..errors import require
+from ..errors import require, require_one_of
+
+# Takes an argument's name, its value, and the function's first argument, which sets the shape.
+Check = Callable[[str, Any, Any], None]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def lift(values: Tensor) -> Tensor:
@@ -13,37 +27,70 @@ def lift(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def require_logits(**tensors: Tensor) -> None:
-    """Raise DualsegError unless all are (B, C, X, Y, Z) with C >= 2, and of one shape.
+def checked(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Check the named arguments of a function at each call, before its body runs."""
 
-    Shapes that only broadcast would give a number, and a wrong one.
-    """
-    first = next(iter(tensors.values())).shape
-    for name, tensor in tensors.items():
-        shape = tuple(tensor.shape)
-        require(len(shape) == 5 and shape[1] > 1, name, "shape (B, C >= 2, X, Y, Z)", shape)
-        require(shape == first, name, f"shape {tuple(first)} like the first argument", shape)
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
 
+        @wraps(function)
+        def with_checks(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            first = next(iter(bound.arguments.values()))
+            for name, check in checks.items():
+                check(name, bound.arguments[name], first)
+            return function(*args, **kwargs)
 
-def require_voxels(like: Tensor, **tensors: Tensor) -> None:
-    """Raise DualsegError unless all are (B, X, Y, Z), the batch and voxels of `like`.
+        return with_checks
 
-    `like` is (B, C, X, Y, Z) or (B, X, Y, Z).
-    """
-    shape = like.shape[:1] + like.shape[-3:]
-    for name, tensor in tensors.items():
-        require(tensor.shape == shape, name, f"shape {tuple(shape)}", tuple(tensor.shape))
+    return decorate
 
 
-def require_labels(like: Tensor, **labels: Tensor) -> None:
-    """`require_voxels`, and int64 class numbers."""
-    require_voxels(like, **labels)
-    for name, label in labels.items():
-        require(label.dtype == torch.int64, name, "class numbers of type int64", label.dtype)
+def same_shape(name: str, value: Tensor, first: Tensor) -> None:
+    """The first argument's shape: one that only broadcasts would give a number, and a wrong one."""
+    expected = f"shape {tuple(first.shape)} like the first argument"
+    require(value.shape == first.shape, name, expected, tuple(value.shape))
 
 
-def require_masks(like: Tensor, **masks: Tensor) -> None:
-    """`require_voxels`, and type bool."""
-    require_voxels(like, **masks)
-    for name, mask in masks.items():
-        require(mask.dtype == torch.bool, name, "a mask of type bool", mask.dtype)
+def class_maps(name: str, value: Tensor, first: Tensor) -> None:
+    """Logits or probabilities (B, C, X, Y, Z) with C >= 2, all of one shape."""
+    shape = tuple(value.shape)
+    require(len(shape) == 5 and shape[1] > 1, name, "shape (B, C >= 2, X, Y, Z)", shape)
+    same_shape(name, value, first)
+
+
+def voxels(name: str, value: Tensor, first: Tensor) -> None:
+    """(B, X, Y, Z), the batch and the voxels of the first argument."""
+    shape = first.shape[:1] + first.shape[-3:]
+    require(value.shape == shape, name, f"shape {tuple(shape)}", tuple(value.shape))
+
+
+def labels(name: str, value: Tensor, first: Tensor) -> None:
+    """`voxels` that hold class numbers."""
+    voxels(name, value, first)
+    require(value.dtype == torch.int64, name, "class numbers of type int64", value.dtype)
+
+
+def mask(name: str, value: Tensor, first: Tensor) -> None:
+    """`voxels` that are true or false."""
+    voxels(name, value, first)
+    require(value.dtype == torch.bool, name, "a mask of type bool", value.dtype)
+
+
+def one_of(*known: str) -> Check:
+    """One of these names."""
+    return lambda name, value, _: require_one_of(name, value, known)
+
+
+def where(condition: Callable[[Any], bool], expected: str) -> Check:
+    """A value that meets the condition, as the words `expected` say it; of a tensor its shape."""
+
+    def check(name: str, value: Any, _: Any) -> None:
+        found = tuple(value.shape) if isinstance(value, Tensor) else value
+        require(condition(found), name, expected, found)
+
+    return check
+
+
+percent = where(lambda value: 0 <= value <= 100, "a number from 0 to 100")

@@ -1,4 +1,4 @@
-"""Consistency regularisation: correct what one network alone is sure of (section 3.1, eqs. 4-6)."""
+"""Consistency regularization: correct what one network alone is sure of (section 3.1, eqs. 4-6)."""
 
 from __future__ import annotations
 
@@ -6,64 +6,69 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..errors import require, require_one_of
-from ._inputs import lift, require_logits, require_masks, require_voxels
+from ._inputs import checked, class_maps, lift, mask, one_of, voxels, where
 
 LEAST_PROBABILITY = 1e-7
 
 
+@checked(
+    prob_a=where(
+        lambda shape: len(shape) == 5 and shape[1] == 2,
+        "shape (B, 2, X, Y, Z), as eq. 5 knows one foreground class (take each class against the "
+        "rest)",
+    ),
+    prob_b=class_maps,
+    threshold=where(lambda value: 0 <= value <= 1, "a probability from 0 to 1"),
+    combine=one_of("xor", "or"),
+)
 def disagreement_mask(
-    prob_a: Tensor,
-    prob_b: Tensor,
-    threshold: float = 0.6,
-    combine: Literal["xor", "or"] = "xor",
+    prob_a: Tensor, prob_b: Tensor, threshold: float = 0.6, combine: Literal["xor", "or"] = "xor"
 ) -> Tensor:
     r"""Voxels that one network confidently calls foreground and the other does not (eqs. 4-5).
 
-    A network's vote is: argmax is foreground and its foreground softmax is at least `threshold`
-    (the paper's lambda). "xor" keeps voxels with one vote, which is the printed symbol and the
-    stated purpose; "or" keeps those with one or two, which is the sentence below eq. 5. The paper
-    puts lambda against the logits; a probability of 0.6 is meant.
+    $M = v^A \oplus v^B$ with the vote $v = [p_f > p_b] \wedge [p_f \ge \lambda]$ of each network.
+    The paper puts $\lambda$ against the logits; a probability of 0.6 is meant.
 
-    Shapes: prob_a and prob_b (B, 2, X, Y, Z), softmax -> (B, X, Y, Z) bool. Eq. 5 knows one
-    foreground class: more than two classes raise DualsegError (give each class against the rest).
+    Parameters
+    ----------
+    prob_a, prob_b : (B, 2, X, Y, Z), softmax of each network
+    threshold : the paper's $\lambda$
+    combine : "xor" keeps voxels with one vote, which is the printed symbol and the stated purpose;
+        "or" keeps those with one or two votes, which is the sentence below eq. 5
+
+    Returns
+    -------
+    Tensor
+        (B, X, Y, Z) bool.
     """
-    require_logits(prob_a=prob_a, prob_b=prob_b)
-    require_one_of("combine", combine, ("xor", "or"))
-    require(0 <= threshold <= 1, "threshold", "a probability from 0 to 1", threshold)
-    require(
-        prob_a.shape[1] == 2,
-        "prob_a",
-        "2 classes, as eq. 5 knows one foreground class (take each class against the rest)",
-        prob_a.shape[1],
-    )
     vote_a, vote_b = (
         (prob[:, 1] > prob[:, 0]) & (prob[:, 1] >= threshold) for prob in (prob_a, prob_b)
     )
     return vote_a ^ vote_b if combine == "xor" else vote_a | vote_b
 
 
+@checked(foreground_prob=voxels, target=voxels, mask=mask, distance=one_of("mse", "kl"))
 def consistency_loss(
-    foreground_prob: Tensor,
-    target: Tensor,
-    mask: Tensor,
-    distance: Literal["mse", "kl"] = "mse",
+    foreground_prob: Tensor, target: Tensor, mask: Tensor, distance: Literal["mse", "kl"] = "mse"
 ) -> Tensor:
-    r"""Mean distance to the ground truth over the mask (eq. 6), 0 where the mask is empty.
+    r"""Mean distance to the ground truth over the mask (eq. 6): $\sum M (p - y)^2 / \sum M$.
 
-    "mse": $\sum M (p - y)^2 / \sum M$. The name and the prose say network against network; eq. 6
-    and the released code say network against ground truth, followed here. "kl" (Table 5):
-    the KL divergence from a one-hot target, $-\log p$ of the true class, with p clamped at 1e-7
-    (below that no gradient). The denominator, a map in print, is its sum.
+    The name and the prose say network against network; eq. 6 and the released code say network
+    against ground truth, which is followed here. The denominator, a map in print, is its sum.
 
-    Shapes: foreground_prob (B, X, Y, Z), target (B, X, Y, Z) of 0 and 1, mask (B, X, Y, Z) bool
-    -> scalar.
+    Parameters
+    ----------
+    foreground_prob : (B, X, Y, Z), one class of a network's softmax
+    target : (B, X, Y, Z) of 0 and 1, the ground truth
+    mask : (B, X, Y, Z) bool, the voxels that count
+    distance : "mse" as in eq. 6; "kl" (Table 5), the KL divergence from a one-hot target, which is
+        $-\log p$ of the true class, with p clamped at 1e-7 (below that it has no gradient)
+
+    Returns
+    -------
+    Tensor
+        Scalar, 0 where the mask is empty.
     """
-    require_one_of("distance", distance, ("mse", "kl"))
-    shape = tuple(foreground_prob.shape)
-    require(len(shape) == 4, "foreground_prob", "shape (B, X, Y, Z) of one class", shape)
-    require_voxels(foreground_prob, target=target)
-    require_masks(foreground_prob, mask=mask)
     prob = lift(foreground_prob)
     target = target.to(prob)
     if distance == "mse":

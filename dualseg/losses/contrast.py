@@ -9,25 +9,39 @@ import torch
 from torch import Tensor
 
 from ..config.training import Progress
-from ..errors import require, require_one_of
-from ._inputs import lift, require_labels, require_logits, require_masks
+from ..errors import require
+from ._inputs import checked, class_maps, labels, lift, mask, one_of, where
 from .entropy import entropy_bits, entropy_threshold
 
 ThirdTerm = Literal["attract", "repel", "none"]
 THIRD_TERMS: dict[str, float] = {"attract": 1.0, "repel": -1.0, "none": 0.0}
+TINY = 1e-12  # squared lengths below this count as zero, and have no gradient
 
 
+@checked(logits_a=class_maps, logits_b=class_maps)
 def reliable_mask(logits_a: Tensor, logits_b: Tensor, percentile: float) -> Tensor:
-    """Voxels where both networks agree and both are sure (eq. 16): the set S^r of eq. 17.
+    r"""Voxels where both networks agree and both are sure (eq. 16): the set $S^r$ of eq. 17.
 
-    Sure: the network's entropy is strictly below its own percentile (gamma).
+    $R = [\hat y^A = \hat y^B] \wedge [H^A < \tau^A] \wedge [H^B < \tau^B]$, where $\tau$ is the
+    percentile of the network's own entropies. A constant for the gradient.
 
-    Shapes: logits (B, C, X, Y, Z), any C >= 2 -> (B, X, Y, Z) bool. A constant for the gradient.
+    Parameters
+    ----------
+    logits_a, logits_b : (B, C, X, Y, Z)
+    percentile : the paper's $\gamma$, from 0 to 100
+
+    Returns
+    -------
+    Tensor
+        (B, X, Y, Z) bool.
     """
-    require_logits(logits_a=logits_a, logits_b=logits_b)
+    entropy_a, entropy_b = (
+        entropy_bits(lift(logits.detach()).softmax(1)) for logits in (logits_a, logits_b)
+    )
+    threshold_a = entropy_threshold(entropy_a, percentile)
+    threshold_b = entropy_threshold(entropy_b, percentile)
     agree = logits_a.argmax(1) == logits_b.argmax(1)
-    entropies = [entropy_bits(lift(logits.detach()).softmax(1)) for logits in (logits_a, logits_b)]
-    return agree_below(agree, *entropies, *(entropy_threshold(e, percentile) for e in entropies))
+    return agree_below(agree, entropy_a, entropy_b, threshold_a, threshold_b)
 
 
 def agree_below(
@@ -37,24 +51,42 @@ def agree_below(
     return agree & (entropy_a < threshold_a) & (entropy_b < threshold_b)
 
 
+@checked(
+    features=where(lambda shape: len(shape) == 5, "shape (B, F, X, Y, Z)"),
+    labels=labels,
+    reliable=mask,
+    num_classes=where(lambda value: value >= 2, "at least 2"),
+)
 def class_prototypes(
     features: Tensor, labels: Tensor, reliable: Tensor, num_classes: int = 2
 ) -> tuple[Tensor, Tensor]:
-    """Mean raw feature of each class's reliable voxels (eqs. 18-19), and which classes have any.
+    r"""Mean raw feature of each class's reliable voxels: $c_k = \frac{1}{|S_k^r|} \sum f_i$.
 
-    Shapes: features (B, F, X, Y, Z), labels (B, X, Y, Z) int64, reliable (B, X, Y, Z) bool
-    -> prototypes (C, F), exists (C,) bool. A class without reliable voxels has prototype 0.
+    Parameters
+    ----------
+    features : (B, F, X, Y, Z)
+    labels : (B, X, Y, Z) int64, the class of each voxel
+    reliable : (B, X, Y, Z) bool
+    num_classes : C
+
+    Returns
+    -------
+    prototypes : Tensor
+        (C, F); 0 for a class without reliable voxels.
+    exists : Tensor
+        (C,) bool, whether a class has reliable voxels.
+
+    References
+    ----------
+    Eqs. 18-19.
     """
-    require(features.dim() == 5, "features", "shape (B, F, X, Y, Z)", tuple(features.shape))
-    require_labels(features, labels=labels)
-    require_masks(features, reliable=reliable)
-    require(num_classes >= 2, "num_classes", "at least 2", num_classes)
     members = _members(labels, num_classes) & reliable.flatten(1).unsqueeze(1)
     count, vectors = members.sum((0, 2)), lift(features).flatten(2)
     sums = torch.einsum("bcn,bfn->cf", members.to(vectors), vectors)
     return sums / count.clamp_min(1).unsqueeze(1), count > 0
 
 
+@checked(third_term=one_of(*THIRD_TERMS), reduction=one_of("mean", "sum"))
 def prototype_contrast(
     features: Tensor,
     labels: Tensor,
@@ -67,21 +99,28 @@ def prototype_contrast(
 ) -> Tensor:
     r"""Distance of the uncertain voxels to the prototype of their class (eq. 20).
 
-    For foreground and background the mean (in print: the sum) of the Euclidean distances of the
-    class's uncertain voxels, those not in `reliable`, to its prototype; plus, minus or without the
-    distance $d(c_f, c_b)$ of the prototypes. "attract" is the printed plus, which pulls the classes
-    together; the prose wants them apart, "repel". `normalise` compares unit vectors (prototypes are
-    normalised after the mean); a zero vector stays zero. The gradient also flows through the
-    prototypes unless `detach_prototypes`.
+    $\sum_{i \in S_f^u} d(f_i, c_f) + \sum_{i \in S_b^u} d(f_i, c_b) + d(c_f, c_b)$ with the
+    Euclidean distance d; the uncertain voxels $S^u$ are those that are not reliable. A class
+    without reliable voxels has no prototype: its term and its $d(c_f, c_b)$ are left out. With more
+    classes: the mean over the foreground classes, each against the background.
 
-    A class without reliable voxels has no prototype: its term and its $d(c_f, c_b)$ are left out.
-    With more classes: the mean over the foreground classes, each against the background.
+    Parameters
+    ----------
+    features : (B, F, X, Y, Z)
+    labels : (B, X, Y, Z) int64, the class of each voxel
+    reliable : (B, X, Y, Z) bool
+    third_term : "attract" is the printed $+d(c_f, c_b)$, which pulls the classes together; the
+        prose wants them apart, "repel"; "none" leaves the term out
+    reduction : "mean" or, as printed, "sum" over a class's uncertain voxels
+    normalise : compare unit vectors (the prototypes after their mean); a zero vector stays zero
+    num_classes : C
+    detach_prototypes : no gradient flows through the prototypes
 
-    Shapes: features (B, F, X, Y, Z), labels (B, X, Y, Z) int64, reliable (B, X, Y, Z) bool
-    -> scalar.
+    Returns
+    -------
+    Tensor
+        Scalar.
     """
-    require_one_of("third_term", third_term, THIRD_TERMS)
-    require_one_of("reduction", reduction, ("mean", "sum"))
     prototypes, exists = class_prototypes(features, labels, reliable, num_classes)
     if detach_prototypes:
         prototypes = prototypes.detach()
@@ -105,19 +144,24 @@ def prototype_contrast(
     return terms[0] + (terms[1:] + THIRD_TERMS[third_term] * between * both).mean()
 
 
+@checked(shape=one_of("rise", "fall"))
 def contrast_weight(progress: Progress | float, shape: Literal["rise", "fall"] = "rise") -> float:
-    r"""lambda_c of section 4.2 at t = step / total steps: "rise" $0.1 e^{-4 (1 - t)^2}$.
+    r"""The weight $\lambda_c = 0.1 e^{-4 (1 - t)^2}$ of section 4.2, with t = step / total steps.
 
-    "fall" is the printed $0.1 e^{+4 (1 - t)^2}$, from 5.46 down to 0.1: very probably a misprint of
-    the usual ramp-up. `progress` may be t itself.
+    Parameters
+    ----------
+    progress : of the training, or t itself
+    shape : "rise" as above; "fall" is the printed $0.1 e^{+4 (1 - t)^2}$, from 5.46 down to 0.1:
+        very probably a misprint of the usual ramp-up
+
+    Returns
+    -------
+    float
+        At most 0.1 with "rise".
     """
-    require_one_of("shape", shape, ("rise", "fall"))
     t = progress.fraction if isinstance(progress, Progress) else progress
     require(0 <= t <= 1, "progress", "t from 0 to 1", t)
     return 0.1 * math.exp((4 if shape == "fall" else -4) * (1 - t) ** 2)
-
-
-TINY = 1e-12  # squared lengths below this count as zero, and have no gradient
 
 
 def _members(labels: Tensor, num_classes: int) -> Tensor:

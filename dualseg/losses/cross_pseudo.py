@@ -5,19 +5,26 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._inputs import lift, require_logits
+from ._inputs import checked, class_maps, lift
 
 
+@checked(logits_a=class_maps, logits_b=class_maps)
 def cross_pseudo_loss(logits_a: Tensor, logits_b: Tensor) -> Tensor:
-    r"""Each network learns the other's hard label: CE(A, argmax B) + CE(B, argmax A).
+    r"""Each network learns the other's hard label: $CE(A, \hat y^B) + CE(B, \hat y^A)$ (eqs. 7-8).
 
-    Each direction is counted once (eq. 1, read literally, counts both twice). The labels are
-    constants: no gradient flows through them. The paper's text also thresholds the pseudo-label at
-    0.6; eq. 7, followed here, does not.
+    Each direction is counted once (eq. 1, read literally, counts both twice). The labels, argmax of
+    the logits, are constants: no gradient flows through them. The paper's text also thresholds the
+    pseudo-label at 0.6; eq. 7, followed here, does not.
 
-    Shapes: logits (B, C, X, Y, Z) of the same unlabeled samples, any C >= 2 -> scalar.
+    Parameters
+    ----------
+    logits_a, logits_b : (B, C, X, Y, Z) of the same unlabeled samples
+
+    Returns
+    -------
+    Tensor
+        Scalar.
     """
-    require_logits(logits_a=logits_a, logits_b=logits_b)
     logits_a, logits_b = lift(logits_a), lift(logits_b)
     label_a, label_b = logits_a.detach().argmax(1), logits_b.detach().argmax(1)
     return F.cross_entropy(logits_a, label_b) + F.cross_entropy(logits_b, label_a)

@@ -9,34 +9,49 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import require, require_one_of
-from ._inputs import lift, require_labels, require_logits, require_masks, require_voxels
+from ._inputs import checked, class_maps, labels, lift, mask, one_of, percent, voxels, where
 
 IGNORED = -100  # a class number that cross_entropy leaves out
 
 
+@checked(prob=class_maps)
 def entropy_bits(prob: Tensor) -> Tensor:
     r"""Entropy of each voxel's class probabilities in bits (eq. 9): $-\sum_c p_c \log_2 p_c$.
 
     Of the softmax, not of the logits. 0 log 0 counts as 0, and its gradient is finite.
 
-    Shapes: prob (B, C, X, Y, Z), any C >= 2 -> (B, X, Y, Z), from 0 to log2 C.
+    Parameters
+    ----------
+    prob : (B, C, X, Y, Z), softmax
+
+    Returns
+    -------
+    Tensor
+        (B, X, Y, Z), from 0 to log2 C.
     """
-    require_logits(prob=prob)
     prob = lift(prob)
     return -(prob * prob.clamp_min(torch.finfo(prob.dtype).tiny).log2()).sum(1)
 
 
+@checked(
+    percentile=percent, entropy=where(lambda shape: math.prod(shape) > 0, "at least one value")
+)
 def entropy_threshold(entropy: Tensor, percentile: float) -> Tensor:
-    """The given percentile of all entropies together (below eq. 10), one network at a time.
+    r"""The percentile $\gamma$ of all entropies together (below eq. 10), one network at a time.
 
     Linear interpolation between the two nearest values, as `numpy.percentile`. Computed on the
     tensor's device; a constant for the gradient.
 
-    Shapes: entropy of any shape, percentile from 0 to 100 -> scalar.
+    Parameters
+    ----------
+    entropy : of any shape
+    percentile : from 0 to 100
+
+    Returns
+    -------
+    Tensor
+        Scalar.
     """
-    require(0 <= percentile <= 100, "percentile", "a number from 0 to 100", percentile)
-    require(entropy.numel() > 0, "entropy", "at least one value", tuple(entropy.shape))
     values = lift(entropy.detach()).flatten()
     rank = percentile / 100 * (len(values) - 1)
     low = math.floor(rank)
@@ -50,6 +65,7 @@ def entropy_threshold(entropy: Tensor, percentile: float) -> Tensor:
     return torch.lerp(below, above, rank - low)
 
 
+@checked(percentile=percent, label=labels)
 def class_thresholds(
     entropy: Tensor, label: Tensor, percentile: float, num_classes: int = 2
 ) -> Tensor:
@@ -58,13 +74,20 @@ def class_thresholds(
     Not in the paper: where the object is small and less sure than the background, the percentile of
     all voxels ignores all of it; within its class the filter (eq. 10) always keeps a share of it.
     Reliability (eq. 16) wants strictly less, which nothing is where most entropies of a class are
-    one and the same value (features that a ReLU made zero).
+    one and the same value (features that a ReLU made zero). A constant for the gradient.
 
-    Shapes: entropy (B, X, Y, Z), label (B, X, Y, Z) int64, the network's own argmax
-    -> (B, X, Y, Z). A constant for the gradient.
+    Parameters
+    ----------
+    entropy : (B, X, Y, Z)
+    label : (B, X, Y, Z) int64, the network's own argmax
+    percentile : from 0 to 100
+    num_classes : C
+
+    Returns
+    -------
+    Tensor
+        (B, X, Y, Z).
     """
-    require(0 <= percentile <= 100, "percentile", "a number from 0 to 100", percentile)
-    require_labels(entropy, label=label)
     classes = label.flatten()
     ordered, order = lift(entropy.detach()).flatten().sort()
     ordered_classes = classes[order]
@@ -82,21 +105,32 @@ def class_thresholds(
     return torch.stack(thresholds)[classes].view_as(entropy)
 
 
+@checked(entropy_b=voxels)
 def confident_mask(
     entropy_a: Tensor, entropy_b: Tensor, percentile: float, combine: Literal["or", "and"] = "or"
 ) -> Tensor:
-    """Voxels that are kept (eq. 10): each network's entropy against its own percentile (gamma).
+    r"""Voxels that are kept (eq. 10): $\neg ([H^A > \tau^A] \vee [H^B > \tau^B])$.
 
-    "or", as printed: a voxel is ignored if either entropy is above its threshold. "and", as the
-    prose and Fig. 3: only if both are.
+    Each network has its own threshold $\tau$, the percentile of its entropies.
 
-    Shapes: entropies (B, X, Y, Z) -> (B, X, Y, Z) bool, True = kept.
+    Parameters
+    ----------
+    entropy_a, entropy_b : (B, X, Y, Z)
+    percentile : the paper's $\gamma$, from 0 to 100
+    combine : "or", as printed: a voxel is ignored if either entropy is above its threshold; "and",
+        as the prose and Fig. 3: only if both are
+
+    Returns
+    -------
+    Tensor
+        (B, X, Y, Z) bool, True = kept.
     """
-    require_voxels(entropy_a, entropy_b=entropy_b)
-    thresholds = [entropy_threshold(entropy, percentile) for entropy in (entropy_a, entropy_b)]
-    return keep_below(entropy_a, entropy_b, *thresholds, combine)
+    threshold_a = entropy_threshold(entropy_a, percentile)
+    threshold_b = entropy_threshold(entropy_b, percentile)
+    return keep_below(entropy_a, entropy_b, threshold_a, threshold_b, combine)
 
 
+@checked(combine=one_of("or", "and"))
 def keep_below(
     entropy_a: Tensor,
     entropy_b: Tensor,
@@ -104,24 +138,42 @@ def keep_below(
     threshold_b: Tensor,
     combine: Literal["or", "and"] = "or",
 ) -> Tensor:
-    """`confident_mask` with thresholds that are known already, (B, X, Y, Z) bool."""
-    require_one_of("combine", combine, ("or", "and"))
+    """`confident_mask` with thresholds that are known already.
+
+    Parameters
+    ----------
+    entropy_a, entropy_b : (B, X, Y, Z)
+    threshold_a, threshold_b : scalars, or (B, X, Y, Z) as of `class_thresholds`
+    combine : as for `confident_mask`
+
+    Returns
+    -------
+    Tensor
+        (B, X, Y, Z) bool, True = kept.
+    """
     above_a, above_b = entropy_a > threshold_a, entropy_b > threshold_b
     return ~(above_a | above_b) if combine == "or" else ~(above_a & above_b)
 
 
+@checked(logits=class_maps, pseudo_label=labels, keep=mask)
 def entropy_filtered_loss(logits: Tensor, pseudo_label: Tensor, keep: Tensor) -> Tensor:
-    """Cross-entropy against the pseudo-label, mean over kept voxels, 0 where none is (eq. 11).
+    r"""Cross-entropy against the pseudo-label, mean over kept voxels (eq. 11).
 
-    Eq. 11 prints the indicator "not ignored" in the label's place; read so, it would drive sure
-    background to foreground. The label is a constant for the gradient, whoever gave it.
+    $\sum K \cdot CE(\ell, \hat y) / \sum K$. Eq. 11 prints the indicator "not ignored" in the
+    label's place; read so, it would drive sure background to foreground. The label is a constant
+    for the gradient, whoever gave it.
 
-    Shapes: logits (B, C, X, Y, Z), any C >= 2, pseudo_label (B, X, Y, Z) int64, keep (B, X, Y, Z)
-    bool -> scalar.
+    Parameters
+    ----------
+    logits : (B, C, X, Y, Z)
+    pseudo_label : (B, X, Y, Z) int64
+    keep : (B, X, Y, Z) bool
+
+    Returns
+    -------
+    Tensor
+        Scalar, 0 where no voxel is kept.
     """
-    require_logits(logits=logits)
-    require_labels(logits, pseudo_label=pseudo_label)
-    require_masks(logits, keep=keep)
     label = pseudo_label.masked_fill(~keep, IGNORED)
     total = F.cross_entropy(lift(logits), label, ignore_index=IGNORED, reduction="sum")
     return total / keep.sum().clamp_min(1)

@@ -5,25 +5,28 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import require
-from ._inputs import lift, require_labels, require_logits
+from ._inputs import checked, class_maps, labels, lift, same_shape
 
 SMOOTH = 1e-5
 
 
+@checked(target=same_shape)
 def soft_dice_loss(foreground_prob: Tensor, target: Tensor) -> Tensor:
     r"""One minus soft Dice with squared denominators, over the whole batch at once.
 
     $1 - (2 \sum p y + s) / (\sum p^2 + \sum y^2 + s)$ with $s = 10^{-5}$; the paper names the term
     (eq. 2) without its formula, this is the one of the programs it builds on (UA-MT, MCF).
 
-    Shapes: foreground_prob (B, X, Y, Z) in [0, 1], target (B, X, Y, Z) of 0 and 1 -> scalar. Both
-    empty gives 0. Raises DualsegError for two shapes.
+    Parameters
+    ----------
+    foreground_prob : (B, X, Y, Z) in [0, 1]
+    target : (B, X, Y, Z) of 0 and 1
+
+    Returns
+    -------
+    Tensor
+        Scalar, 0 where both are empty.
     """
-    shape = tuple(target.shape)
-    require(
-        shape == foreground_prob.shape, "target", f"shape {tuple(foreground_prob.shape)}", shape
-    )
     prob = lift(foreground_prob)
     target = target.to(prob)
     overlap = (prob * target).sum()
@@ -31,16 +34,22 @@ def soft_dice_loss(foreground_prob: Tensor, target: Tensor) -> Tensor:
     return 1 - (2 * overlap + SMOOTH) / (size + SMOOTH)
 
 
+@checked(logits=class_maps, target=labels)
 def supervised_loss(logits: Tensor, target: Tensor) -> Tensor:
-    r"""Cross-entropy plus soft Dice (eq. 2 without the consistency term).
+    r"""Cross-entropy plus soft Dice: eq. 2 without the consistency term.
 
     With more than two classes the Dice term is the mean over the foreground classes.
 
-    Shapes: logits (B, C, X, Y, Z), target (B, X, Y, Z) int64 class numbers -> scalar. Raises
-    DualsegError for shapes that do not belong together.
+    Parameters
+    ----------
+    logits : (B, C, X, Y, Z)
+    target : (B, X, Y, Z) int64 class numbers
+
+    Returns
+    -------
+    Tensor
+        Scalar.
     """
-    require_logits(logits=logits)
-    require_labels(logits, target=target)
     logits = lift(logits)
     prob = logits.softmax(1)
     classes = range(1, logits.shape[1])

@@ -6,24 +6,33 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..errors import require, require_one_of
-from ._inputs import lift, require_logits
+from ._inputs import checked, class_maps, lift, one_of, where
 
 
+@checked(student_logits=class_maps, teacher_logits=class_maps)
 def kl_divergence(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     r"""KL(teacher || student) of each voxel in nats (eq. 15): $\sum_c t_c \log(t_c / s_c)$.
 
     Eq. 15 prints no sum over the classes and names its arguments the other way round. The teacher
     is a constant: no gradient reaches it.
 
-    Shapes: logits (B, C, X, Y, Z), any C >= 2 -> (B, X, Y, Z), not negative.
+    Parameters
+    ----------
+    student_logits, teacher_logits : (B, C, X, Y, Z)
+
+    Returns
+    -------
+    Tensor
+        (B, X, Y, Z), not negative.
     """
-    require_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     student = lift(student_logits).log_softmax(1)
     teacher = lift(teacher_logits.detach()).log_softmax(1)
     return (teacher.exp() * (teacher - student)).sum(1)
 
 
+@checked(
+    temperature=where(lambda value: value > 0, "a number above 0"), target=one_of("soft", "hard")
+)
 def uncertainty_loss(
     student_logits: Tensor,
     teacher_logits: Tensor,
@@ -33,17 +42,24 @@ def uncertainty_loss(
 ) -> Tensor:
     r"""Mean over voxels of $e^{-D} L_p + D$ with D = KL(teacher || student) (eqs. 13-14).
 
-    $L_p$ is the cross-entropy of the student against the teacher: "soft", softmax(logits / T_p) as
-    in eq. 13 (the temperature is on the teacher here and nowhere else); "hard", the teacher's
-    argmax as in the released code, on which no temperature acts. `detach_weight` makes $e^{-D}$ a
-    constant. In print it is not: its own gradient favours disagreement and, where
-    $e^{-D} L_p > 1$, outweighs that of $+D$. With two classes the sum of all three still pulls to
-    the teacher everywhere (notebook 08); with many classes it can push away.
+    $L_p$ is the cross-entropy of the student against the teacher, through which no gradient flows.
+    The gradient of $e^{-D}$ favors disagreement and, where $e^{-D} L_p > 1$, outweighs that of
+    $+D$. With two classes the sum of all three still pulls to the teacher everywhere (notebook 08);
+    with many classes it can push away.
 
-    Shapes: logits (B, C, X, Y, Z), any C >= 2 -> scalar. No gradient reaches the teacher.
+    Parameters
+    ----------
+    student_logits, teacher_logits : (B, C, X, Y, Z)
+    temperature : $T_p$ of eq. 13; it is on the teacher here and nowhere else
+    target : "soft", the teacher's softmax(logits / T_p) as in eq. 13; "hard", its argmax as in the
+        released code, on which no temperature acts
+    detach_weight : makes $e^{-D}$ a constant; in print it is not
+
+    Returns
+    -------
+    Tensor
+        Scalar.
     """
-    require_one_of("target", target, ("soft", "hard"))
-    require(temperature > 0, "temperature", "a number above 0", temperature)
     divergence = kl_divergence(student_logits, teacher_logits)
     student, teacher = lift(student_logits).log_softmax(1), lift(teacher_logits.detach())
     if target == "soft":

@@ -11,40 +11,42 @@ LEVEL_STRIDE = 16  # four halvings: the deepest level is 16 times coarser than t
 
 
 class NetworkOutput(NamedTuple):
-    """What a network returns; shapes (B, classes, X, Y, Z) and (B, filters, X, Y, Z)."""
+    """What a network returns.
+
+    Parameters
+    ----------
+    logits : (B, classes, X, Y, Z)
+    features : (B, filters, X, Y, Z), the decoder's last ones before dropout
+    """
 
     logits: Tensor
     features: Tensor
 
 
 def conv_block(channels_in: int, channels_out: int, convolutions: int) -> nn.Sequential:
-    """`convolutions` times (3^3 convolution, batch norm, ReLU); size kept."""
+    """`convolutions` times (3^3 convolution, batch norm, ReLU), the size kept.
+
+    Parameters
+    ----------
+    channels_in, channels_out : of the block; it maps (B, channels_in, X, Y, Z) to
+        (B, channels_out, X, Y, Z)
+    convolutions : how many
+
+    Returns
+    -------
+    nn.Sequential
+        Three modules a convolution.
+    """
     layers: list[nn.Module] = []
-    for i in range(convolutions):
-        layers += [
-            nn.Conv3d(channels_in if i == 0 else channels_out, channels_out, 3, padding=1),
-            nn.BatchNorm3d(channels_out),
-            nn.ReLU(inplace=True),
-        ]
+    for width in (channels_in, *[channels_out] * (convolutions - 1)):
+        layers += with_norm(nn.Conv3d(width, channels_out, 3, padding=1))
     return nn.Sequential(*layers)
 
 
-def down_block(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Halve each side by a 2^3 convolution of stride 2 (batch norm, ReLU)."""
-    return nn.Sequential(
-        nn.Conv3d(channels_in, channels_out, 2, stride=2),
-        nn.BatchNorm3d(channels_out),
-        nn.ReLU(inplace=True),
-    )
-
-
-def up_block(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Double each side by a 2^3 transposed convolution of stride 2 (batch norm, ReLU)."""
-    return nn.Sequential(
-        nn.ConvTranspose3d(channels_in, channels_out, 2, stride=2),
-        nn.BatchNorm3d(channels_out),
-        nn.ReLU(inplace=True),
-    )
+def with_norm(convolution: nn.Conv3d | nn.ConvTranspose3d) -> nn.Sequential:
+    """A convolution, batch norm and ReLU."""
+    norm = nn.BatchNorm3d(convolution.out_channels)
+    return nn.Sequential(convolution, norm, nn.ReLU(inplace=True))
 
 
 class Decoder(nn.Module):
@@ -53,7 +55,9 @@ class Decoder(nn.Module):
     def __init__(self, classes: int, filters: int):
         super().__init__()
         widths = [filters * 2**level for level in (3, 2, 1, 0)]
-        self.ups = nn.ModuleList(up_block(2 * width, width) for width in widths)
+        self.ups = nn.ModuleList(
+            with_norm(nn.ConvTranspose3d(2 * width, width, 2, stride=2)) for width in widths
+        )
         self.blocks = nn.ModuleList(
             conv_block(width, width, depth)
             for width, depth in zip(widths, (3, 3, 2, 1), strict=True)
@@ -71,11 +75,16 @@ class Decoder(nn.Module):
 
 
 class SegmentationNetwork(nn.Module):
-    r"""An encoder and the decoder; the one place that handles sides that 16 does not divide.
+    """An encoder and the decoder; the one place that handles sides that 16 does not divide.
 
-    Shapes: image (B, in_channels, X, Y, Z) float -> logits (B, classes, X, Y, Z) and features
-    (B, filters, X, Y, Z), the decoder's last ones before dropout. Sides that are no multiples of 16
-    are zero-padded at the far end and cropped again.
+    It maps an image (B, in_channels, X, Y, Z) to a `NetworkOutput`. Sides that are no multiples of
+    16 are zero-padded at the far end and cropped again.
+
+    Parameters
+    ----------
+    encoder : maps an image to five levels, each half as large as the one before
+    in_channels, classes : of the image and of the logits
+    filters : channels of the first level; each further one has twice as many
     """
 
     def __init__(self, encoder: nn.Module, in_channels: int, classes: int, filters: int):
@@ -105,5 +114,5 @@ class SegmentationNetwork(nn.Module):
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of trainable numbers."""
+    """The number of trainable parameters of a network."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._blocks import SegmentationNetwork
+from ._blocks import SegmentationNetwork, with_norm
 
 
 class BasicBlock(nn.Module):
@@ -36,11 +36,7 @@ class ResNet34Encoder(nn.Module):
 
     def __init__(self, in_channels: int, filters: int):
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv3d(in_channels, filters, 7, padding=3, bias=False),
-            nn.BatchNorm3d(filters),
-            nn.ReLU(inplace=True),
-        )
+        self.stem = with_norm(nn.Conv3d(in_channels, filters, 7, padding=3, bias=False))
         self.stages = nn.ModuleList()
         for level, depth in enumerate((3, 4, 6, 3), start=1):
             width = filters * 2**level
@@ -56,7 +52,14 @@ class ResNet34Encoder(nn.Module):
 
 
 class ResNet34(SegmentationNetwork):
-    """Subnet A: 17,930,354 parameters with the defaults."""
+    """Subnet A (section 3.1): 17,930,354 parameters with the defaults.
+
+    Parameters
+    ----------
+    in_channels : modalities of the image
+    classes : of the logits, with the background
+    filters : channels of the first of five levels; each further one has twice as many
+    """
 
     def __init__(self, in_channels: int = 1, classes: int = 2, filters: int = 16):
         super().__init__(ResNet34Encoder(in_channels, filters), in_channels, classes, filters)

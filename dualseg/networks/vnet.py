@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ._blocks import SegmentationNetwork, conv_block, down_block
+from ._blocks import SegmentationNetwork, conv_block, with_norm
 
 
 class VNetEncoder(nn.Module):
@@ -13,13 +13,14 @@ class VNetEncoder(nn.Module):
     def __init__(self, in_channels: int, filters: int):
         super().__init__()
         widths = [filters * 2**level for level in range(5)]
-        depths = (1, 2, 3, 3, 3)
         self.blocks = nn.ModuleList(
-            conv_block(in_channels if level == 0 else widths[level], widths[level], depths[level])
-            for level in range(5)
+            conv_block(channels, width, depth)
+            for channels, width, depth in zip(
+                [in_channels, *widths[1:]], widths, (1, 2, 3, 3, 3), strict=True
+            )
         )
         self.downs = nn.ModuleList(
-            down_block(widths[level], widths[level + 1]) for level in range(4)
+            with_norm(nn.Conv3d(width, 2 * width, 2, stride=2)) for width in widths[:-1]
         )
         self.dropout = nn.Dropout3d(0.5)
 
@@ -32,7 +33,14 @@ class VNetEncoder(nn.Module):
 
 
 class VNet(SegmentationNetwork):
-    """Subnet B: 9,448,866 parameters with the defaults."""
+    """Subnet B (section 3.1): 9,448,866 parameters with the defaults.
+
+    Parameters
+    ----------
+    in_channels : modalities of the image
+    classes : of the logits, with the background
+    filters : channels of the first of five levels; each further one has twice as many
+    """
 
     def __init__(self, in_channels: int = 1, classes: int = 2, filters: int = 16):
         super().__init__(VNetEncoder(in_channels, filters), in_channels, classes, filters)

@@ -20,9 +20,27 @@ def beside_paper(
 
     Runs that differ in nothing but their seed are one row: the mean over seeds of the means over
     test cases, +- the sample standard deviation over seeds; a single seed has the standard error
-    over test cases. Test records of the profile count; a * marks sizes other than its own.
+    over test cases. A * marks sizes other than the profile's.
 
-    Raises DualsegError for a data set that the paper has not, or where no record fits.
+    Parameters
+    ----------
+    records : of which those of test cases, `dataset` and `profile` count
+    dataset, profile : names
+    markdown : for a page, not for the terminal
+
+    Returns
+    -------
+    str
+        The table.
+
+    Raises
+    ------
+    DualsegError
+        For a data set that the paper has not, or where no record fits.
+
+    References
+    ----------
+    Tables 1-3.
     """
     require_one_of("dataset", dataset, {row["dataset"] for row in paper_table("comparison")})
     groups: dict[tuple[int, str], list[dict[str, Any]]] = {}

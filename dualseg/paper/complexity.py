@@ -5,20 +5,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..networks._blocks import count_parameters
+from ..networks._blocks import SegmentationNetwork, count_parameters
 from ..networks.resnet34 import ResNet34
 from ..networks.vnet import VNet
 
+PATCHES = ((112, 112, 80), (96, 96, 96))
+PRINTED = {"V-Net (B)": ("9.44", (47.10, 41.53)), "A + B": ("27.30", (126.95, 111.92))}
+"""Millions of parameters and GMACs at `PATCHES`, as the paper's Tables 1 and 3 have them."""
 
-def count_macs(network: nn.Module, patch: tuple[int, int, int], as_profilers: bool = False) -> int:
-    r"""Multiply-accumulate operations for one patch (X, Y, Z), batch size 1.
 
-    By default the convolutions as they are computed: each weight is used once for each output
-    value, in a transposed convolution once for each *input* value. `as_profilers` counts as the
-    profilers behind published tables do: transposed convolutions at output size (with stride 2
-    eight times too many), one more for each bias, and two for each batch-normalised value.
-    `network` should live on the meta device (`with torch.device("meta")`): then nothing is
-    computed.
+def count_macs(
+    network: SegmentationNetwork, patch: tuple[int, int, int], as_profilers: bool = False
+) -> int:
+    """Multiply-accumulate operations for one patch, batch size 1.
+
+    Counted are the convolutions as they are computed: each weight is used once for each output
+    value, in a transposed convolution once for each *input* value.
+
+    Parameters
+    ----------
+    network : best on the meta device (`with torch.device("meta")`): then nothing is computed
+    patch : (X, Y, Z)
+    as_profilers : count as the profilers behind published tables do: transposed convolutions at
+        output size (with stride 2 eight times too many), one more for each bias, and two for each
+        batch-normalized value
+
+    Returns
+    -------
+    int
+        Not in G.
     """
     total = 0
 
@@ -27,6 +42,7 @@ def count_macs(network: nn.Module, patch: tuple[int, int, int], as_profilers: bo
         if isinstance(module, nn.BatchNorm3d):
             total += 2 * output.numel() if as_profilers else 0
             return
+        assert isinstance(module, nn.Conv3d | nn.ConvTranspose3d)
         transposed = isinstance(module, nn.ConvTranspose3d)
         places = inputs[0] if transposed and not as_profilers else output
         total += places[0, 0].numel() * module.weight.numel()
@@ -45,11 +61,17 @@ def count_macs(network: nn.Module, patch: tuple[int, int, int], as_profilers: bo
 
 
 def complexity_table() -> str:
-    """Parameters and MACs of both networks beside what the paper prints (its Tables 1 and 3)."""
+    """Parameters and MACs of both networks beside what the paper prints (its Tables 1 and 3).
+
+    Returns
+    -------
+    str
+        A table for the terminal.
+    """
     with torch.device("meta"):
+        nets: dict[str, list[SegmentationNetwork]]
         nets = {"ResNet34 (A)": [ResNet34()], "V-Net (B)": [VNet()]}
     nets["A + B"] = [net for pair in nets.values() for net in pair]
-    paper = {"V-Net (B)": ("9.44", 47.10, 41.53), "A + B": ("27.30", 126.95, 111.92)}
     lines = [
         f"{'':14}{'parameters':>12}  {'MACs at 112x112x80, G':>30}  {'MACs at 96x96x96, G':>30}",
         f"{'network':14}{'(paper, M)':>12}  "
@@ -57,15 +79,12 @@ def complexity_table() -> str:
     ]
     for name, parts in nets.items():
         parameters = sum(count_parameters(net) for net in parts)
-        million, *printed = paper.get(name, ("", None, None))
+        million, printed = PRINTED.get(name, ("", (None, None)))
         cells = []
-        for patch, figure in zip(((112, 112, 80), (96, 96, 96)), printed, strict=True):
-            real, profiled = (
-                sum(count_macs(net, patch, way) for net in parts) / 1e9 for way in (False, True)
-            )
-            cells.append(
-                f"{real:13.2f}{profiled:10.2f}" + (f"{figure:8.2f}" if figure else " " * 8)
-            )
+        for patch, figure in zip(PATCHES, printed, strict=True):
+            ways = [[count_macs(net, patch, way) for net in parts] for way in (False, True)]
+            real, profiled = (sum(counts) / 1e9 for counts in ways)
+            cells.append(f"{real:13.2f}{profiled:10.2f}{f'{figure:.2f}' if figure else '':>8}")
         lines.append(f"{name:14}{parameters:12,}  {cells[0]:>30}  {cells[1]:>30}")
         if million:
             lines.append(f"{'':14}{f'({million})':>12}")

@@ -28,10 +28,23 @@ def family(term: str) -> str:
 
 
 def explain(preset: str | None, dataset: str, at: float = 0.0, method: str = "dual") -> str:
-    """Every term of a preset: equation, weights at `at` and over training, gradient, differences.
+    """Every term of a preset: its equation, weights, gradient, and where paper and program differ.
 
-    `at` is t = step / steps, from 0 to 1. Raises DualsegError for an unknown preset, data set or
-    method.
+    Parameters
+    ----------
+    preset : of the method; None for the data set's own
+    dataset, method : names
+    at : t = step / steps, from 0 to 1, at which the weights are shown besides over the training
+
+    Returns
+    -------
+    str
+        A text for the terminal.
+
+    Raises
+    ------
+    DualsegError
+        For an unknown preset, data set or method.
     """
     require(0 <= at <= 1, "at", "t from 0 to 1", at)
     experiment = Experiment(dataset, preset=preset, method=method)
@@ -57,9 +70,21 @@ def explain(preset: str | None, dataset: str, at: float = 0.0, method: str = "du
 
 
 def explain_gradients(preset: str | None, dataset: str, method: str = "dual") -> str:
-    """The gradient table of a preset, and that of the released program's dead terms.
+    """The gradient table of a preset, and that of the released program's terms without effect.
 
-    Raises DualsegError as `explain` does, and for a method that has not the paper's two networks.
+    Parameters
+    ----------
+    preset, dataset, method : as for `explain`
+
+    Returns
+    -------
+    str
+        A text for the terminal.
+
+    Raises
+    ------
+    DualsegError
+        As `explain`, and for a method that has not the paper's two networks.
     """
     experiment = Experiment(dataset, preset=preset, method=method)
     parts = [
@@ -107,8 +132,8 @@ def _difference(entry: Difference, built: Method) -> str:
         f"released: {entry.release}",
         f"default:  {entry.here}" + (f" [this preset: {values}]" if values else ""),
     ]
-    first, *others = (
-        textwrap.fill(line, 100, subsequent_indent=" " * 17, break_on_hyphens=False)
-        for line in lines
-    )
-    return "\n".join([f"  [{entry.number}]".ljust(7) + first, *(" " * 7 + o for o in others)])
+    text = [
+        textwrap.fill(x, 100, subsequent_indent=" " * 17, break_on_hyphens=False) for x in lines
+    ]
+    starts = (f"  [{entry.number}]", "", "")
+    return "\n".join(f"{start:7}{x}" for start, x in zip(starts, text, strict=True))

@@ -1,9 +1,9 @@
-"""The unlabeled losses of the released program, re-created from a description of its behaviour.
+"""The unlabeled losses of the released program, re-created from a description of its behavior.
 
 It computes pseudo-label, entropy-filter and contrast losses and adds them to the total, yet no
 weight ever moves by them: the first two are taken of detached outputs, the third without gradient;
 and the entropy is taken of logits, so that percentile and contrast are NaN. This module shows that
-on any input (`dualseg gradients`); nothing trains with it. What that program does optimise is the
+on any input (`dualseg gradients`); nothing trains with it. What that program does optimize is the
 preset "released".
 """
 
@@ -22,21 +22,26 @@ PERCENTILE = 20
 def released_unlabeled_terms(
     out_a: NetworkOutput, out_b: NetworkOutput, repaired: bool = False
 ) -> dict[str, Tensor]:
-    """The losses as that program computes them from two outputs of the same unlabeled samples.
+    """The losses as the released program computes them, of the same unlabeled samples.
 
-    "cross_pseudo": cross-entropy of each network's detached softmax (taken for logits) against the
-    other's label. "entropy_filtered": of the same against the union of both labels where not both
-    "entropies" are above their 20th percentile. "contrast": distance of what that filter ignores
-    to the mean features of the rest, under no_grad. `repaired` takes the entropy of the softmax,
-    so that all three are numbers; there is still no gradient.
+    Parameters
+    ----------
+    out_a, out_b : logits (B, 2, X, Y, Z) and features (B, F, X, Y, Z) of each network
+    repaired : take the entropy of the softmax, so that all three losses are numbers; there is still
+        no gradient
+
+    Returns
+    -------
+    dict
+        "cross_pseudo": cross-entropy of each network's detached softmax (taken for logits) against
+        the other's label. "entropy_filtered": of the same against the union of both labels where
+        not both "entropies" are above their 20th percentile. "contrast": distance of what that
+        filter ignores to the mean features of the rest, under no_grad.
     """
     soft_a, soft_b = (out.logits.softmax(1).clone().detach() for out in (out_a, out_b))
     label_a, label_b = soft_a.argmax(1), soft_b.argmax(1)
-    logits = out_a.logits.detach(), out_b.logits.detach()
-    high_a, high_b = (
-        _above_percentile(_entropy_formula(each))
-        for each in ((soft_a, soft_b) if repaired else logits)
-    )
+    asked = (soft_a, soft_b) if repaired else (out_a.logits.detach(), out_b.logits.detach())
+    high_a, high_b = (_above_percentile(_entropy_formula(each)) for each in asked)
     target = label_a | label_b
     target[high_a & high_b] = IGNORED
     kept = (target != IGNORED).sum()

@@ -40,21 +40,49 @@ class Difference:
 
 
 def paper_table(name: str, dataset: str | None = None) -> list[dict[str, Any]]:
-    """The rows of a table, numbers as numbers; of one data set if it is given.
+    """The rows of one of the paper's tables.
 
-    Raises DualsegError for an unknown table or data set.
+    Parameters
+    ----------
+    name : one of `TABLES`
+    dataset : only the rows of this data set
+
+    Returns
+    -------
+    list of dict
+        Cells by column, numbers as numbers.
+
+    Raises
+    ------
+    DualsegError
+        For an unknown table or data set.
     """
     require_one_of("table", name, TABLES)
-    with (_FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        rows = [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    lines = (_FOLDER / f"{name}.csv").read_text(encoding="utf-8").splitlines()
+    rows = [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(lines)]
     if dataset is None:
         return rows
-    require_one_of("dataset", dataset, {row["dataset"] for row in rows})
+    require_one_of("dataset", dataset, {str(row["dataset"]) for row in rows})
     return [row for row in rows if row["dataset"] == dataset]
 
 
 def paper_remarks(name: str) -> list[str]:
-    """What to know when reading a table. Raises DualsegError for an unknown one."""
+    """What to know when reading a table.
+
+    Parameters
+    ----------
+    name : one of `TABLES`
+
+    Returns
+    -------
+    list of str
+        Sentences.
+
+    Raises
+    ------
+    DualsegError
+        For an unknown table.
+    """
     require_one_of("table", name, TABLES)
     remarks = _toml("remarks.toml")["remark"]
     return [remark["text"] for remark in remarks if name in remark["tables"]]

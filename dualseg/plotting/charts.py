@@ -16,7 +16,18 @@ SCORES = {"dice": "Dice (%), higher is better", "hd95": "95HD (voxel), lower is 
 
 
 def moving_average(values: np.ndarray, window: int) -> np.ndarray:
-    """Centred mean over `window` values (N,), over fewer at the ends."""
+    """Centered mean over `window` values, over fewer at the ends.
+
+    Parameters
+    ----------
+    values : (N,)
+    window : how many
+
+    Returns
+    -------
+    np.ndarray
+        (N,).
+    """
     kernel = np.ones(min(window, len(values)))
     total, number = (np.convolve(v, kernel, "same") for v in (values, np.ones(len(values))))
     return total / number
@@ -31,13 +42,27 @@ def _series(log: Sequence[dict], term: str) -> np.ndarray:
 def plot_curves(log: Sequence[dict], terms: Sequence[str], smooth: int | None = None) -> Figure:
     """Learning curves of a run: thin as logged, thick the moving average over `smooth` lines.
 
-    A log line holds "step", values by term and perhaps "learning_rate", which gets a panel.
-    Terms that differ only in a last "_a" or "_b" share a panel. `smooth` None: a thirtieth of the
-    log. Raises ValueError for no terms, a term that no line holds or a `smooth` below 1.
+    Terms that differ only in a last "_a" or "_b" share a panel.
+
+    Parameters
+    ----------
+    log : lines with "step", values by term and perhaps "learning_rate", which gets a panel
+    terms : the names to draw
+    smooth : lines; None for a thirtieth of the log
+
+    Returns
+    -------
+    Figure
+        Not yet saved; see `save`.
+
+    Raises
+    ------
+    ValueError
+        For no terms, a term that no line holds, or a `smooth` below 1.
     """
     series = {term: _series(log, term) for term in terms}
     missing = [term for term, values in series.items() if not values.size]
-    smooth = len(log) // 30 | 1 if smooth is None else smooth  # odd, hence centred
+    smooth = len(log) // 30 | 1 if smooth is None else smooth  # odd, hence centered
     if not terms or missing or smooth < 1:
         raise ValueError(f"plot_curves needs smooth >= 1 and terms of the log, found no {missing}.")
     panels: dict[str, dict[str, str]] = {}
@@ -97,9 +122,21 @@ def plot_losses(logs: dict[str, Sequence[dict]]) -> Figure:
 def plot_comparison(records: Sequence[dict]) -> Figure:
     """Dice and 95HD of every test case, run by run, with each run's mean and standard error.
 
-    A run is named by its method, or by the preset of its losses. A record holds "config", "cases"
-    (results of `compare_masks`), "mean" and "standard_error". None and NaN are left out. Raises
-    ValueError for no records.
+    A run is named by its method, or by the preset of its losses. None and NaN are left out.
+
+    Parameters
+    ----------
+    records : with "config", "cases" (results of `compare_masks`), "mean" and "standard_error"
+
+    Returns
+    -------
+    Figure
+        Not yet saved; see `save`.
+
+    Raises
+    ------
+    ValueError
+        For no records.
     """
     if not records:
         raise ValueError("plot_comparison needs at least one record, found none.")
@@ -117,8 +154,8 @@ def plot_comparison(records: Sequence[dict]) -> Figure:
             values = np.array([case[key] for case in record["cases"]], dtype=float)
             # Spread by the golden ratio: a case has the same place in every run.
             spread = np.arange(len(values)) * 0.618 % 1 * 0.5 - 0.25
-            colour = look[labels[x]]["color"]
-            axis.plot(x + spread, values, "o", mfc="none", mec=colour, gid="cases")
+            color = look[labels[x]]["color"]
+            axis.plot(x + spread, values, "o", mfc="none", mec=color, gid="cases")
             mean, error = np.array([record[k][key] for k in ("mean", "standard_error")], float)
             axis.plot([x - 0.35, x + 0.35], [mean, mean], color="black", lw=2, gid="mean")
             axis.errorbar(x, mean, error, ecolor="black", capsize=6)

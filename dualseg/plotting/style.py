@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -13,7 +14,7 @@ from PIL import Image, PngImagePlugin
 
 from .._util.files import write_atomically
 
-ROLES = {  # keywords of matplotlib's Line2D
+ROLES: dict[str, dict[str, Any]] = {  # keywords of matplotlib's Line2D
     "truth": {"color": "#000000", "ls": (0, (1, 1.2)), "lw": 1.5},
     "A": {"color": "#0072B2", "ls": "-", "lw": 1.4},
     "B": {"color": "#D55E00", "ls": (0, (3.5, 1.5)), "lw": 1.6},
@@ -29,33 +30,47 @@ EDGES = ((0, 0.5), (1, 0.5), (0.5, 1), (0.5, 0))
 
 WIDTH = 10.5  # inches, of every picture
 MAX_BYTES = 600_000  # of one PNG
-ON_IMAGE = {"color": "white", "path_effects": [withStroke(linewidth=2.5, foreground="black")]}
+_HALO = withStroke(linewidth=2.5, foreground="black")
+ON_IMAGE: dict[str, Any] = {"color": "white", "path_effects": [_HALO]}
 
 
 def styles(names: Iterable[str]) -> dict[str, dict]:
-    """Line of each name: its role's, or the next unused Okabe-Ito colour with another line."""
+    """How the line of each name looks, as keywords of matplotlib's Line2D.
+
+    A name in `ROLES` has that look, another one the next unused Okabe-Ito color and line.
+    """
     names = dict.fromkeys(names)
     used = {ROLES[name]["color"] for name in names if name in ROLES}
     looks = zip(cycle(c for c in OKABE_ITO if c not in used), cycle(OTHER_LINES), strict=True)
-    new = ({"color": colour, "ls": line, "lw": 1.6} for colour, line in looks)
+    new = ({"color": color, "ls": line, "lw": 1.6} for color, line in looks)
     return {name: ROLES.get(name) or next(new) for name in names}
 
 
 def save(figure: Figure, path: str | Path, alt: str) -> None:
-    """Write `figure` as PNG, 1600 px wide, with the text `alt` as its "Description".
+    """Write a figure as PNG, 1600 px wide; a large file gets fewer colors and pixels.
 
-    Large files get fewer colours and pixels. Raises ValueError for an empty `alt` or a path that
-    does not end in .png, DualsegError where the file cannot be written.
+    Parameters
+    ----------
+    figure : of the width `WIDTH`
+    path : ends in .png
+    alt : what the picture shows, for a person who does not see it; kept as its "Description"
+
+    Raises
+    ------
+    ValueError
+        For an empty `alt` or another ending.
+    DualsegError
+        Where the file cannot be written.
     """
     if not alt.strip() or Path(path).suffix != ".png":
         raise ValueError("A picture needs a .png path and an alternative text that describes it.")
     info = PngImagePlugin.PngInfo()
     info.add_text("Description", alt)
-    for pixels, few_colours in ((1600, False), (1400, False), (1400, True), (1000, True)):
+    for pixels, few_colors in ((1600, False), (1400, False), (1400, True), (1000, True)):
         drawn, packed = io.BytesIO(), io.BytesIO()
         figure.savefig(drawn, format="png", dpi=pixels / figure.get_figwidth())
         picture = Image.open(drawn).convert("RGB")
-        picture = picture.quantize(256, dither=Image.Dither.NONE) if few_colours else picture
+        picture = picture.quantize(256, dither=Image.Dither.NONE) if few_colors else picture
         picture.save(packed, "png", optimize=True, pnginfo=info)
         if packed.tell() < MAX_BYTES:
             break
