@@ -1,51 +1,82 @@
-"""Write one page of the API reference for each room of the package (docs/api, ignored by git)."""
+"""Write the pages of the API reference (docs/api, ignored by git) from the public names.
+
+The first page holds what `import dualseg as ds` offers. Each other page holds the public names of
+one room, a folder of the package; an object that an earlier page describes is only linked.
+"""
 
 from __future__ import annotations
 
+import importlib
 import pkgutil
 import re
 import shutil
-from itertools import groupby
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sphinx.application import Sphinx
 
 import dualseg
 
-NOT_SHOWN = ("_", "cli")  # private, or described by the page of the commands
-STAR = re.compile(r"(`[^`]*`)|(?<![\\*])\*(?!\*)")  # code in backticks, or a star outside of it
+NOT_SHOWN = ("_util", "cli")  # private, or described by the page of the commands
+CODE = re.compile(r"(``.*?``|:\w+:`[^`]*`|`[^`]*`)|\$([^$]+)\$|(\*+)", re.DOTALL)
 COLON = "\ue000"  # stands for a colon while napoleon works
 
 
-def modules() -> list[str]:
-    """Every public module of the package, in alphabetical order."""
-    found = pkgutil.walk_packages(dualseg.__path__, "dualseg.")
-    names = (module.name for module in found)
-    return sorted(name for name in names if not name.split(".")[1].startswith(NOT_SHOWN))
+def rooms() -> list[ModuleType]:
+    """All packages in dualseg that have public names; last the course, which repeats others'."""
+    names = [module.name for module in pkgutil.iter_modules(dualseg.__path__) if module.ispkg]
+    names.sort(key=lambda name: name == "course")
+    found = [importlib.import_module(f"dualseg.{name}") for name in names if name not in NOT_SHOWN]
+    return [room for room in found if hasattr(room, "__all__")]
 
 
 def write_api(app: Sphinx) -> None:
-    """Write the pages of all rooms."""
+    """Write the page of the main names, and one for each room."""
     folder = Path(app.srcdir) / "api"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for room, names in groupby(modules(), key=lambda name: name.split(".")[1]):
-        parts = [f"# {room}\n"]
-        for name in names:
-            parts.append(
-                f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
-            )
-        (folder / f"{room}.md").write_text("\n".join(parts), encoding="utf-8")
+    described: dict[int, str] = {}  # the full name of each object that has its description
+    for package in [dualseg, *rooms()]:
+        text = _page(package, described)
+        (folder / f"{package.__name__}.md").write_text(text, encoding="utf-8")
+
+
+def _page(package: ModuleType, described: dict[int, str]) -> str:
+    """The page of one package; adds to `described` what it describes, and links to the rest."""
+    own, links = [], []
+    for name in package.__all__:
+        member = getattr(package, name)
+        if isinstance(member, ModuleType):
+            continue
+        if id(member) in described:
+            links.append(f"{{py:obj}}`{name} <{described[id(member)]}>`")
+        else:
+            described[id(member)] = f"{package.__name__}.{name}"
+            own.append(name)
+    members = f"   :members: {', '.join(own)}\n" if own else ""
+    text = f"# {package.__name__}\n\n"
+    text += f"```{{eval-rst}}\n.. automodule:: {package.__name__}\n{members}```\n"
+    if links:
+        text += f"\nIt also offers these, which are described elsewhere: {', '.join(links)}.\n"
+    return text
 
 
 def as_rst(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Commands describe their options below "Args:"; stars, as in (B, *patch), are no mark-up."""
+    """The options below a command's "Args:", formulas between dollars, and stars, as reST."""
     if "Args:" in lines:
         place = lines.index("Args:")
         lines[place:] = [re.sub(r"^ {4}(\w+): ", r":param \1: ", li) for li in lines[place + 1 :]]
-    escaped = (STAR.sub(lambda found: found[1] or r"\*", line) for line in lines)
-    lines[:] = [line.replace(COLON, ":") for line in escaped]
+    text = CODE.sub(_escaped, "\n".join(lines))
+    lines[:] = text.replace(COLON, ":").split("\n")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """Code as it is, a formula as mathematics, stars as stars and not as the mark of emphasis."""
+    code, formula, stars = found.groups()
+    if formula:
+        return f":math:`{' '.join(formula.split())}`"
+    return code or (stars if stars == "**" else stars.replace("*", r"\*"))
 
 
 def hide_colons(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list) -> None:

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 import nbformat
-from dualseg.exercises import student_copy
+from dualseg.course.authoring.student_copy import student_copy
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from sphinx.application import Sphinx
