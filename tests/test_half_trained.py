@@ -1,11 +1,14 @@
 """Networks half way: trained once, the same every time, on crops of the right cases."""
 
+import pytest
 import torch
 from conftest import TEST, TRAIN, ball_case, make_la, write_la_case
 
 from dualseg.course import half_trained as module
 from dualseg.course.half_trained import half_trained
 from dualseg.course.settings import notebook_settings
+
+pytestmark = pytest.mark.slow
 
 
 def test_trained_once_and_the_same_again(tmp_path, monkeypatch):
