@@ -19,7 +19,9 @@ from sphinx.application import Sphinx
 import dualseg
 
 NOT_SHOWN = ("_util", "cli")  # private, or described by the page of the commands
-CODE = re.compile(r"(``.*?``|:\w+:`[^`]*`|`[^`]*`)|\$([^$]+)\$|(\*+)", re.DOTALL)
+MARKS = re.compile(
+    r"(``.*?``|:\w+:`[^`]*`|`[^`]*`)|\$([^$]+)\$|(\*+)", re.DOTALL
+)  # code, $formula$, stars
 COLON = "\ue000"  # stands for a colon while napoleon works
 
 
@@ -62,31 +64,36 @@ def _page(package: ModuleType, described: dict[int, str]) -> str:
     return text
 
 
-def as_rst(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """The options below a command's "Args:", formulas between dollars, and stars, as reST."""
-    if "Args:" in lines:
-        place = lines.index("Args:")
-        lines[place:] = [re.sub(r"^ {4}(\w+): ", r":param \1: ", li) for li in lines[place + 1 :]]
-    text = CODE.sub(_escaped, "\n".join(lines))
-    lines[:] = text.replace(COLON, ":").split("\n")
+def before_napoleon(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Formulas between dollars, and stars that are no emphasis, in reST."""
+    text = MARKS.sub(_as_rst, "\n".join(lines))
+    if what in ("attribute", "data", "property"):  # napoleon takes words before a colon for a type
+        text = text.replace(":", COLON)
+    lines[:] = text.split("\n")
 
 
-def _escaped(found: re.Match[str]) -> str:
-    """Code as it is, a formula as mathematics, stars as stars and not as the mark of emphasis."""
+def _as_rst(found: re.Match[str]) -> str:
     code, formula, stars = found.groups()
     if formula:
         return f":math:`{' '.join(formula.split())}`"
     return code or (stars if stars == "**" else stars.replace("*", r"\*"))
 
 
-def hide_colons(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list) -> None:
-    """Napoleon takes the words before a colon for an attribute's type; `as_rst` puts it back."""
-    if what in ("attribute", "data", "property"):
-        lines[:] = [line.replace(":", COLON) for line in lines]
+def after_napoleon(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """The options that a command describes below "Args:"; named tuples' fields need no remark."""
+    if "Args:" in lines:
+        place = lines.index("Args:")
+        lines[place:] = [re.sub(r"^ {4}(\w+): ", r":param \1: ", li) for li in lines[place + 1 :]]
+    kept = (line for line in lines if not line.startswith("Alias for field number"))
+    lines[:] = [line.replace(COLON, ":") for line in kept]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", write_api)
-    app.connect("autodoc-process-docstring", hide_colons, priority=100)  # before napoleon
-    app.connect("autodoc-process-docstring", as_rst, priority=900)
+    app.connect("autodoc-process-docstring", before_napoleon, priority=100)
+    app.connect("autodoc-process-docstring", after_napoleon, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
