@@ -36,7 +36,10 @@ RANKS = 2
 STEPS = 20
 
 # Windows has no SIGTERM to catch, and its torch may come without the store that ranks meet at.
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="one process on Windows")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="one process on Windows"),
+]
 
 
 @pytest.fixture

@@ -37,6 +37,8 @@ from dualseg.runs.run import Run
 from dualseg.training import loop as training
 from dualseg.training.loop import fit
 
+pytestmark = pytest.mark.slow
+
 fault = pytest.mark.fault
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 

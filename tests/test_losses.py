@@ -350,6 +350,7 @@ def test_contrast_of_three_classes_is_the_mean_over_the_foreground():
     assert got.item() == pytest.approx(np.mean(pairs), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_contrast_gradient_by_finite_differences(case):
     label, reliable = tensor(case["a"].argmax(1)), tensor(reliable_voxels(case, 70.0))
     features = torch.tensor(case["features_a"], requires_grad=True)

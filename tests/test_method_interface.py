@@ -99,6 +99,7 @@ def test_the_loop_does_what_the_method_asks(toy, tmp_path):
 
 
 # Checkpoints are at 2, 4 (from where the optimizers start afresh) and 6.
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 4, 5, 6])
 def test_broken_off_and_resumed_bit_for_bit(toy, tmp_path, monkeypatch, step):
     whole = fit(toy, tmp_path / "whole")
@@ -144,6 +145,7 @@ def with_optimizer(name: str) -> type[Method]:
     return Other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_any_optimizer_is_resumed_bit_for_bit(toy, tmp_path, monkeypatch, name):
     monkeypatch.setitem(METHODS, "toy", with_optimizer(name))
@@ -272,6 +274,7 @@ def rank_main(rank: int, port: int, out: str, experiment: Experiment, work: str)
     fit(experiment, out, resume=work == "resumed")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="one process on Windows")
 def test_two_processes_one_of_them_killed_resume_bit_for_bit(toy, tmp_path):
     spawn = torch.multiprocessing.get_context("spawn")

@@ -26,6 +26,8 @@ from dualseg.course.authoring.student_copy import solution_cells, student_path
 from dualseg.course.checkers import Hint
 from dualseg.course.settings import PARAMETERS, check_parameters
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 SANITIZE = Path(__file__).parent / "nbval_sanitize.cfg"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))

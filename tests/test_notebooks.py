@@ -130,6 +130,7 @@ def test_a_local_name_is_no_assignment(source):
 # Running
 
 
+@pytest.mark.slow
 def test_the_command_runs_with_parameters_and_names_the_failing_cell(tmp_path, capfd):
     notebook = small_notebook()
     notebook.cells[12].source = "print('radius', radius)\nassert radius > 4, 'too small'"
@@ -175,6 +176,7 @@ def test_unknown_notebooks_are_refused(tmp_path, capsys):
 # Recording
 
 
+@pytest.mark.slow
 def test_a_recording_is_clean_stamped_and_complete(recorded):
     path, notebook, figures = recorded
     assert check_notebook(path) == ([], [])
@@ -201,6 +203,7 @@ def test_a_recording_is_clean_stamped_and_complete(recorded):
 LEAK = "import warnings\nwarnings.warn('old')\nprint('/home/someone/file')"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "words"),
     [
@@ -385,6 +388,7 @@ def test_the_table_is_read_from_the_stamps(recorded, capsys):
 # Student copies
 
 
+@pytest.mark.slow
 def test_a_student_copy_has_the_task_and_not_the_solution(recorded):
     path, notebook, _ = recorded
     made = student_copy(notebook, path.name)

@@ -163,6 +163,7 @@ def test_commands_and_results_are_those_of_the_package(site):
     commands = Page(site / "commands.html").text
     for name in ("dualseg demo", "dualseg data prepare la", "dualseg notebooks record"):
         assert f"usage: {name}" in commands
+    assert commands.index("what it does") < commands.index("usage: dualseg info")  # a table first
     results = Page(site / "results.html").text
     records = [p for p in (ROOT / "figures" / "records").glob("la_*.json")]
     assert records and all(path.stem in results for path in records)

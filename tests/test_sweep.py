@@ -32,6 +32,8 @@ from dualseg.many_runs.sweep import over_seeds, plan
 from dualseg.runs.records import mean_of_runs
 from dualseg.runs.run import Run
 
+pytestmark = pytest.mark.slow
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc, sends signals")
 TRAIN_AND_MEASURE = sweeping.train_and_measure
 SETTINGS = {"method": "supervised", "labeled": 2, "validation": 2, "iterations": 6, "filters": 2}

@@ -1,7 +1,8 @@
 """Directives that run a command while the site is built, so that no output is kept by hand.
 
 `{command} dualseg data list` shows what the command prints; with the option `:markdown:` the output
-is a part of the page. `{all-commands}` lists every command with its own help.
+is a part of the page. `{command-table}` lists every command, and `{all-commands}` shows the help of
+each.
 """
 
 from __future__ import annotations
@@ -71,19 +72,24 @@ class Command(SphinxDirective):
         return [nodes.literal_block(shown, shown, language="text")]
 
 
-class AllCommands(SphinxDirective):
-    """A table of all commands, and a section with the help of each."""
+class CommandTable(SphinxDirective):
+    """A table of all commands, with links to the sections of `AllCommands`."""
 
     def run(self) -> list[nodes.Node]:
         self.env.note_reread()
-        commands = leaf_commands()
         lines = ["| command | what it does |", "| --- | --- |"]
-        for name, text in commands:
-            anchor = name.replace(" ", "-")
-            lines.append(f"| [`{name}`](#{anchor}) | {_summary(text)} |")
-        for name, text in commands:
-            lines += ["", f"({name.replace(' ', '-')})=", f"## {name}", "", "```text", text, "```"]
-        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+        for name, text in leaf_commands():
+            lines.append(f"| [`{name}`](#{name.replace(' ', '-')}) | {_summary(text)} |")
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+class AllCommands(SphinxDirective):
+    """A section with the help of each command."""
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_reread()
+        parts = [f"## {name}\n\n```text\n{text}\n```" for name, text in leaf_commands()]
+        return self.parse_text_to_nodes("\n\n".join(parts), allow_section_headings=True)
 
 
 def _summary(text: str) -> str:
@@ -94,5 +100,6 @@ def _summary(text: str) -> str:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("command", Command)
+    app.add_directive("command-table", CommandTable)
     app.add_directive("all-commands", AllCommands)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

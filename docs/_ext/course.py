@@ -12,10 +12,11 @@ import shutil
 from pathlib import Path
 
 import nbformat
-from dualseg.exercises import student_copy
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from sphinx.application import Sphinx
+
+from dualseg.course.authoring.student_copy import student_copy
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")

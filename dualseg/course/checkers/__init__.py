@@ -3,6 +3,6 @@
 The checkers of notebook NN are the functions of `dualseg.course.checkers.nbNN`.
 """
 
-from .core import Hint, check_close, exercise, expect
+import lazy_loader
 
-__all__ = ["Hint", "check_close", "exercise", "expect"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
