@@ -2,11 +2,14 @@
 
 import sys
 
+import pytest
 import torch
 from conftest import TEST, TRAIN, ball_case, make_la, write_la_case
 
 from dualseg.course.half_trained import half_trained
 from dualseg.course.settings import notebook_settings
+
+pytestmark = pytest.mark.slow
 
 
 def test_trained_once_and_the_same_again(tmp_path, monkeypatch):

@@ -12,7 +12,8 @@ import torch
 
 from ..data.spec import DatasetSpec
 from .base import Equation, Method, Preset, TwoNetworks
-from .dual import Dual
+from .dual import Dual, dual_terms, dual_weights
+from .dual_settings import DualSettings
 from .supervised import Supervised
 
 if TYPE_CHECKING:
@@ -20,7 +21,19 @@ if TYPE_CHECKING:
 
 METHODS: dict[str, type[Method]] = {"dual": Dual, "supervised": Supervised}
 
-__all__ = ["METHODS", "Equation", "Method", "Preset", "TwoNetworks", "build_method"]
+__all__ = [
+    "METHODS",
+    "Dual",
+    "DualSettings",
+    "Equation",
+    "Method",
+    "Preset",
+    "Supervised",
+    "TwoNetworks",
+    "build_method",
+    "dual_terms",
+    "dual_weights",
+]
 
 
 def build_method(experiment: Experiment, spec: DatasetSpec) -> Method:
