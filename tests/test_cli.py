@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import TEST, TRAIN
 
-from dualseg.cli.main import main as cli
+from dualseg.cli import main as cli
 from dualseg.config.experiment import Experiment
 from dualseg.data import dataset as datasets
 from dualseg.data.dataset import open_dataset
