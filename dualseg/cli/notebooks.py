@@ -12,7 +12,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from .._util.tables import columns
 from ..errors import DualsegError, require
-from ..many_runs.jobs import Place, run_jobs
+from ..many_runs.jobs import Place
 
 Names = Positional[tuple[str, ...]]
 Given = Annotated[UseAppendAction[tuple[tuple[str, str], ...]], arg(name="p", aliases=["-p"])]
@@ -60,23 +60,29 @@ def notebooks_run(
         folder: Folder of the notebooks.
         place: Where the notebooks run.
     """
-    from ..course.authoring import notebook_files as files
+    from ..course.authoring.notebook_files import (
+        given_parameters,
+        notebook_paths,
+        read_notebook,
+        run_notebook,
+    )
 
     given = dict(parameters) | ({} if profile is None else {"profile": profile})
     runs = {}
-    for path, (values, part) in product(files.notebook_paths(folder, names), _variants(over)):
-        # All are checked before any takes time.
-        files.given_parameters(files.read_notebook(path), path.name, given | values)
+    for path, (values, part) in product(notebook_paths(folder, names), _variants(over)):
+        given_parameters(read_notebook(path), path.name, given | values)  # before any takes time
         runs[f"{path.stem}_{part}".rstrip("_")] = (path, given | values, out / part)
     if place == Place():
         for path, values, target in runs.values():
-            run = files.run_notebook(path, values, target, progress=True)
+            run = run_notebook(path, values, target, progress=True)
             print(f"{path.name}: {run.cells} code cells in {run.seconds:.0f} s; see {run.path}")
         return
-    calls = {name: partial(files.run_notebook, *run) for name, run in runs.items()}
+    from ..many_runs.jobs import run_jobs
+
+    calls = {name: partial(run_notebook, *run) for name, run in runs.items()}
     failed = run_jobs(calls, place, out / "jobs")
     for name, (path, _, target) in runs.items():
-        # Why a job failed was said when it failed.
+        # Why a job failed was said when it did.
         seen = f"failed, see {failed[name].log}" if name in failed else f"see {target / path.name}"
         print(f"{name}: {seen}")
     if failed:
