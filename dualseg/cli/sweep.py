@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import arg
 
@@ -13,9 +12,6 @@ from .._util.lock import held
 from .._util.tables import columns
 from ..errors import DualsegError
 from ..many_runs.jobs import Place
-
-if TYPE_CHECKING:
-    from ..many_runs.sweep import Member
 
 Settings = Annotated[tuple[str, ...], arg(name="set")]
 
@@ -51,7 +47,8 @@ def sweep(
         place: Where the runs are done.
         dry_run: Only list the runs, and how far they are.
     """
-    from ..many_runs.sweep import check_data, plan, run_sweep
+    from ..many_runs.sweep import check_data, over_seeds, plan, records_of, run_sweep
+    from ..runs.records import table
 
     members = plan(out, dataset, methods, presets, labeled, seeds, profile, settings)
     check_data(members)
@@ -62,28 +59,19 @@ def sweep(
         return
     with held(out):
         failed = run_sweep(members, place, out / "jobs")
-        _write_tables(members, out / "tables.txt")
+        records = records_of(members)
+        if records:
+            tables = (
+                f"{table(records)}\n"
+                "\nIn each line, ± is the standard error over the test cases of one run.\n\n"
+                f"{over_seeds(members)}\n"
+                "\nHere, ± is the sample standard deviation, over n seeds, of the runs' means over "
+                "test cases. Distances in voxels of the full grid.\n"
+            )
+            print(tables)
+            write_atomically(out / "tables.txt", lambda file: file.write(tables.encode()))
     if failed:
-        lines = [f"\n  {name}: {why.reason}\n    {why.log}" for name, why in failed.items()]
+        logs = "".join(f"\n  {name}: {why.reason}\n    {why.log}" for name, why in failed.items())
         raise DualsegError(
-            f"{len(failed)} of {len(members)} runs failed; the same command tries them again:"
-            + "".join(lines)
+            f"{len(failed)} of {len(members)} runs failed; the same command tries them again:{logs}"
         )
-
-
-def _write_tables(members: Sequence[Member], path: Path) -> None:
-    """Print and keep the tables of the finished runs, if there are any."""
-    from ..many_runs.sweep import over_seeds, records_of
-    from ..runs.records import table
-
-    records = records_of(members)
-    if records:
-        tables = (
-            f"{table(records)}\n"
-            "\nIn each line, ± is the standard error over the test cases of one run.\n\n"
-            f"{over_seeds(members)}\n"
-            "\nHere, ± is the sample standard deviation, over n seeds, of the runs' means over "
-            "test cases. Distances in voxels of the full grid.\n"
-        )
-        print(tables)
-        write_atomically(path, lambda file: file.write(tables.encode()))
