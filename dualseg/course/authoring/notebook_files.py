@@ -232,6 +232,7 @@ def run_notebook(
     epilogue: str = "",
     figures: Path | None = None,
     progress: bool = False,
+    cell_seconds: int | None = None,
 ) -> NotebookRun:
     """Run a notebook with parameters by papermill.
 
@@ -249,6 +250,8 @@ def run_notebook(
         A folder to which `dualseg.course.show` also saves the figures.
     progress : bool
         Show a progress bar.
+    cell_seconds : int, optional
+        The most that one cell may take.
 
     Returns
     -------
@@ -270,7 +273,7 @@ def run_notebook(
     out.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     with _quiet_kernel(figures):
-        done = _execute(notebook, target, values, progress)
+        done = _execute(notebook, target, values, progress, cell_seconds)
     cells = sum(cell.execution_count is not None for cell in code_cells(done))
     if not cells:
         raise DualsegError(f"{path.name}: expected cells to run, found that none was executed.")
@@ -278,10 +281,14 @@ def run_notebook(
 
 
 def _execute(
-    notebook: NotebookNode, target: Path, values: dict[str, Any], progress: bool
+    notebook: NotebookNode,
+    target: Path,
+    values: dict[str, Any],
+    progress: bool,
+    cell_seconds: int | None,
 ) -> NotebookNode:
     import papermill  # here, because it takes seconds
-    from nbclient.exceptions import DeadKernelError
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     try:
@@ -290,6 +297,7 @@ def _execute(
             target,
             values,
             progress_bar=progress and {"desc": target.stem, "leave": False},
+            execution_timeout=cell_seconds,
             # At every start the kernel warns that it listens on TCP, though only locally.
             extra_arguments=["--log-level=ERROR"],
         )
@@ -301,7 +309,7 @@ def _execute(
             f"{target.name}: {name} failed with {error.ename}: {plain} (what ran stands in "
             f"{target})."
         ) from error
-    except DeadKernelError as error:
+    except (CellTimeoutError, DeadKernelError) as error:
         raise DualsegError(f"{target.name}: stopped: {str(error).strip()[:300]}") from error
 
 
