@@ -1,9 +1,10 @@
 """The installed package, without its extras and away from the clone: does every command answer?
 
-A command answers with status 0, or with status 1 or 2 and no traceback: what is missing, in a sentence. Then one
-run at `smoke`: from training to a mask.
+A command answers with status 0, or with status 1 or 2 and no traceback: what is missing, in a
+sentence. Then one run at `smoke`: from training to a mask.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        import os
-
         os.chdir(folder)
         main()

@@ -12,7 +12,6 @@ from tyro.conf import Positional
 
 from .._util.tables import columns
 from ..data.known import DATASETS, published_lists
-from ..data.spec import DatasetSpec
 from ..errors import DualsegError, require_one_of
 
 
@@ -34,11 +33,7 @@ def data_list() -> None:
         print(f"  {spec.source_and_terms}")
 
 
-def data_fetch(
-    dataset: Positional[str],
-    root: Path,
-    source: str | None = None,
-) -> None:
+def data_fetch(dataset: Positional[str], root: Path, source: str | None = None) -> None:
     """Download a public data set, each file checked against its SHA-256; goes on where it stopped.
 
     For data that need a registration it says which files to get, where, on which terms, and how to
@@ -67,15 +62,12 @@ def data_fetch(
     )
 
 
-def prepare_commands() -> dict[str, Callable[..., None]]:
-    """The commands `data prepare NAME`, by name: the `prepare` of each data set that has one."""
-    return {name: _prepare_command(spec) for name, spec in DATASETS.items() if spec.prepare}
+def _prepare_command(prepare: Callable[..., list[str]]) -> Callable[..., None]:
+    """The command `data prepare NAME`, with the signature and docstring of the data set's own."""
 
-
-def _prepare_command(spec: DatasetSpec) -> Callable[..., None]:
-    @functools.wraps(spec.prepare)
+    @functools.wraps(prepare)
     def command(**how: Any) -> None:
-        for remark in spec.prepare(**how):
+        for remark in prepare(**how):
             print(f"note: {remark}.", file=sys.stderr)
         out = how["out"]
         print(
@@ -134,3 +126,14 @@ def data_export(
 
     for path in export_case(open_dataset(dataset, root), case, out, label):
         print(f"{path}: written.")
+
+
+COMMANDS = {
+    "list": data_list,
+    "fetch": data_fetch,
+    "prepare": {
+        name: _prepare_command(spec.prepare) for name, spec in DATASETS.items() if spec.prepare
+    },
+    "check": data_check,
+    "export": data_export,
+}

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..config.experiment import Experiment
 from ..data.dataset import open_dataset
+from ..data.spec import Profile
 from ..evaluation.evaluate import describe, evaluate
 from ..evaluation.predictions import predicted_mask
 from ..plotting.charts import plot_comparison
@@ -21,7 +22,7 @@ RUNS = {"supervised": None, "dual": "improved"}
 DATASET = "phantom"
 
 
-def demo(profile: str, out: Path) -> str:
+def demo(profile: Profile, out: Path) -> str:
     """Train and evaluate both methods with the same labels, steps and seed; returns the table.
 
     Goes on where an interrupted demo stopped. Leaves runs, records and two pictures in `out`.

@@ -100,3 +100,11 @@ def records_plot(out: Path, dataset: str = "la", folder: Path = Path("figures/re
         alt=f"Dice and 95HD of every test case, run by run; mean Dice: {means}.",
     )
     print(f"{out}: {len(records)} runs drawn.")
+
+
+COMMANDS = {
+    "publish": records_publish,
+    "table": records_table,
+    "plot": records_plot,
+    "beside-paper": records_beside_paper,
+}

@@ -72,10 +72,7 @@ def sweep(
             print(tables)
             write_atomically(out / "tables.txt", lambda file: file.write(tables.encode()))
     if failed:
-        lines = [
-            f"\n  {name}: {failure.reason}\n    {failure.log}" for name, failure in failed.items()
-        ]
+        logs = "".join(f"\n  {name}: {why.reason}\n    {why.log}" for name, why in failed.items())
         raise DualsegError(
-            f"{len(failed)} of {len(members)} runs failed; the same command tries them again:"
-            + "".join(lines)
+            f"{len(failed)} of {len(members)} runs failed; the same command tries them again:{logs}"
         )

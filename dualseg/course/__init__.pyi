@@ -28,11 +28,5 @@ from .display import (
     styles as styles,
     to_display as to_display,
 )
-from .half_trained import (
-    half_trained as half_trained,
-    train_once as train_once,
-)
-from .settings import (
-    notebook_settings as notebook_settings,
-    project_folder as project_folder,
-)
+from .half_trained import half_trained as half_trained, train_once as train_once
+from .settings import notebook_settings as notebook_settings, project_folder as project_folder

@@ -25,40 +25,44 @@ from PIL import Image as Picture
 
 # Most of these are for the notebooks: what they draw with comes from one place.
 from ..plotting.slices import (
-    LETTERS,
-    CasePicture,
-    display_slice,
-    largest_slices,
-    plot_cases,
-    to_display,
+    LETTERS as LETTERS,
+    CasePicture as CasePicture,
+    display_slice as display_slice,
+    largest_slices as largest_slices,
+    plot_cases as plot_cases,
+    to_display as to_display,
 )
-from ..plotting.style import EDGES, ON_IMAGE, ROLES, WIDTH, save, styles
-
-__all__ = [
-    "EDGES",
-    "LETTERS",
-    "ON_IMAGE",
-    "ROLES",
-    "CasePicture",
-    "browse",
-    "display_slice",
-    "largest_slices",
-    "plot_cases",
-    "show",
-    "styles",
-    "to_display",
-]
+from ..plotting.style import (
+    EDGES as EDGES,
+    ON_IMAGE as ON_IMAGE,
+    ROLES as ROLES,
+    WIDTH,
+    save,
+    styles as styles,
+)
 
 NAME = re.compile(r"(\d\d)-([1-9]\d?)-[a-z0-9]+(?:-[a-z0-9]+)*")
 PIXELS = 960  # width in the notebook, whose outputs all together are to stay under 1.5 MB
 
 
 def show(figure: Figure, *, name: str, alt: str, caption: str) -> None:
-    """Display `figure` with its alternative text, and print "Figure NN-k. caption" below.
+    """Display a figure with its alternative text, and print "Figure NN-k. caption" below it.
 
-    `name` is like "02-1-spheres": notebook, number of the figure in it, a word. `alt` says what the
-    figure shows to someone who does not see it, with the numbers that matter; `caption` is plain
-    text. Raises ValueError for a name of another form, an empty `alt` or an empty `caption`.
+    Parameters
+    ----------
+    figure : Figure
+        A figure of pyplot is closed, else the notebook would display it twice.
+    name : str
+        Like "02-1-spheres": the notebook, the number of the figure in it, a word.
+    alt : str
+        What the figure shows, for someone who does not see it, with the numbers that matter.
+    caption : str
+        Plain text.
+
+    Raises
+    ------
+    ValueError
+        For a name of another form, an empty `alt` or an empty `caption`.
     """
     match = NAME.fullmatch(name)
     if not match:
@@ -71,7 +75,8 @@ def show(figure: Figure, *, name: str, alt: str, caption: str) -> None:
     folder = os.environ.get("DUALSEG_FIGURES")
     if folder:
         save(figure, Path(folder) / f"{name}.png", alt)
-    _close(figure)
+    if "matplotlib.pyplot" in sys.modules:  # which would display its figure at the cell's end
+        sys.modules["matplotlib.pyplot"].close(figure)
 
 
 def browse(
@@ -87,12 +92,25 @@ def browse(
 ) -> None:
     """Show what changes with a value: always a strip of a few values, live also a slider.
 
-    `draw(figure, value)` draws one value into an empty figure (`figure.subplots()` gives axes);
-    titles "label = value" are added. `strip` are the values of the strip (first, middle and last
-    of `values` unless given), `size` the inches of one drawing; wide drawings stand below each
-    other. Name, alt and caption are those of the strip, as in `show`. Raises ValueError as `show`,
-    and for no values or a strip with a value that is not in `values`; what `draw` raises is not
-    caught.
+    Parameters
+    ----------
+    draw : callable
+        `draw(figure, value)` draws one value into an empty figure (`figure.subplots()` gives axes).
+    values : sequence
+        The values of the slider.
+    name, alt, caption : str
+        Of the strip, as in `show`.
+    label : str
+        What the value is called: the titles are "label = value".
+    strip : sequence, optional
+        The values of the strip; without, the first, the middle and the last of `values`.
+    size : tuple of float
+        Width and height of one drawing in inches; wide drawings stand below each other.
+
+    Raises
+    ------
+    ValueError
+        As `show` does, for no values, and for a strip with a value that is not in `values`.
     """
     values = list(values)
     if strip is None:
@@ -118,9 +136,9 @@ def live_front_end() -> bool:
     stored state would keep other viewers from showing the notebook.
     """
     shell = get_ipython()
-    if shell is None or not hasattr(shell, "kernel"):
-        return False
-    return "JPY_SESSION_NAME" in os.environ or "__vsc_ipynb_file__" in shell.user_ns
+    return hasattr(shell, "kernel") and (
+        "JPY_SESSION_NAME" in os.environ or "__vsc_ipynb_file__" in shell.user_ns
+    )
 
 
 def _slider(
@@ -147,17 +165,9 @@ def _draw(draw: Callable, figure: Figure | SubFigure, label: str, value: Any) ->
 
 
 def png(figure: Figure) -> bytes:
-    """The figure 960 pixels wide (a narrow one less) in 256 colours: tens of kilobytes."""
-    width = figure.get_figwidth()
+    """The figure as a PNG of 960 pixels (a narrow one has less) in 256 colors: tens of kB."""
     drawn, packed = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=min(PIXELS / width, 130))
+    figure.savefig(drawn, format="png", dpi=min(PIXELS / figure.get_figwidth(), 130))
     picture = Picture.open(drawn).convert("RGB").quantize(256, dither=Picture.Dither.NONE)
     picture.save(packed, "png", optimize=True)
     return packed.getvalue()
-
-
-def _close(figure: Figure) -> None:
-    """A figure made by pyplot would be displayed once more at the end of the cell."""
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    if pyplot:
-        pyplot.close(figure)

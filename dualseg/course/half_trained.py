@@ -1,8 +1,8 @@
-"""Two networks half way through a training: what the notebooks on the losses look at.
+"""Two half-trained networks, which the notebooks on the losses look at.
 
-Networks that have just begun call everything background, finished ones agree nearly everywhere; in
-between they are right about much, and differ. A short training on the labeled cases alone makes
-such a pair, with any data set.
+Networks that have just begun call everything background, and finished ones agree nearly everywhere.
+In between, they are right about much and still differ. A short training on the labeled cases alone
+makes such a pair with any data set.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BEYOND = 10_000  # a step that no training here reaches: its crops were not trai
 
 @dataclass(frozen=True)
 class HalfTrained:
-    """A batch, and what both networks answer to it in evaluation mode (without gradient)."""
+    """A batch, and the outputs of both networks in evaluation mode (without gradient)."""
 
     batch: Batch
     """Two labeled crops, then two unlabeled ones."""
@@ -48,16 +48,40 @@ class HalfTrained:
 
 
 def train_once(experiment: Experiment, folder: Path) -> Run:
-    """The finished run of a folder, trained here, or waited for if another notebook trains it."""
+    """Train an experiment, unless its folder holds the finished run already.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        What to train.
+    folder : Path
+        Folder of the run. If another notebook trains there, its end is waited for.
+
+    Returns
+    -------
+    Run
+        The finished run.
+    """
     return when_free(lambda: fit(experiment, folder, resume=True), every=1)
 
 
 def half_trained(settings: NotebookSettings, draw: int = 0) -> HalfTrained:
-    """Train both networks for 100 steps (`lesson`) on the labeled cases; show them a batch.
+    """Train both networks for 100 steps (`lesson`) on the labeled cases, and show them a batch.
 
-    Under a minute on two idle cores; a second call, in any notebook, finds the trained networks in
-    the project's folder `runs/lessons`. `draw` picks the batch, of crops that were not trained on
-    (of the labeled cases other crops were).
+    This takes under a minute on two idle cores; a second call, in any notebook, finds the trained
+    networks in the project's folder `runs/lessons`.
+
+    Parameters
+    ----------
+    settings : NotebookSettings
+        Data set, profile and seed.
+    draw : int
+        Picks the batch, among crops that the networks were not trained on.
+
+    Returns
+    -------
+    HalfTrained
+        The batch, both networks, and their outputs.
     """
     experiment = settings.experiment(
         method="supervised", iterations=settings.choose(smoke=6, lesson=100, full=1000)
@@ -68,8 +92,8 @@ def half_trained(settings: NotebookSettings, draw: int = 0) -> HalfTrained:
     name = f"half_trained_{data.spec.name}_{fingerprint}_{settings.profile}_seed{settings.seed}"
     run = train_once(experiment, project_folder() / "runs" / "lessons" / name)
     method = run.load_method(torch.device("cpu"))
-    split = settings.dataset.split(experiment.labeled)
-    sampler = BatchSampler(settings.dataset, split, experiment.train, settings.seed, unlabeled=True)
+    split = data.split(experiment.labeled)
+    sampler = BatchSampler(data, split, experiment.train, settings.seed, unlabeled=True)
     batch = sampler.batch(BEYOND + draw)
     with torch.no_grad():
         a, b = method(batch.image)

@@ -11,7 +11,7 @@ from ..config.experiment import Experiment
 from ..config.training import TrainConfig
 from ..data.dataset import Dataset, open_dataset
 from ..data.known import DATASETS
-from ..data.spec import PROFILES
+from ..data.spec import PROFILES, Profile
 from ..errors import DualsegError, require
 from ..methods.dual_settings import DUAL_PRESETS
 
@@ -19,30 +19,22 @@ T = TypeVar("T")
 LARGEST = 2**32 - 1  # of seeds: torch takes 64 bits, and notebooks count on from here
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_whole(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= LARGEST
-
-
-WHOLE = f"a whole number from 0 to {LARGEST}"
+TEXT = ("a text", lambda v: isinstance(v, str))
+WHOLE = (
+    f"a whole number from 0 to {LARGEST}",
+    lambda v: type(v) is int and 0 <= v <= LARGEST,  # True is an int, too
+)
 PARAMETERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "profile": (f"one of {', '.join(PROFILES)}", lambda v: _is_text(v) and v in PROFILES),
-    "dataset": ("a text", _is_text),
-    "data_dir": ("a text", _is_text),
-    "seed": (WHOLE, _is_whole),
-    "preset": (f"one of {', '.join(DUAL_PRESETS)}", lambda v: _is_text(v) and v in DUAL_PRESETS),
-    "gamma": ("a percentile from 0 to 100", lambda v: _is_number(v) and 0 <= v <= 100),
-    "draw": (WHOLE, _is_whole),
+    "profile": (f"one of {', '.join(PROFILES)}", lambda v: v in PROFILES),
+    "dataset": TEXT,
+    "data_dir": TEXT,
+    "seed": WHOLE,
+    "preset": (f"one of {', '.join(DUAL_PRESETS)}", lambda v: v in list(DUAL_PRESETS)),
+    "gamma": ("a percentile from 0 to 100", lambda v: type(v) in (int, float) and 0 <= v <= 100),
+    "draw": WHOLE,
     "trained": (
         "the folder of a finished run, or nothing",
-        lambda v: _is_text(v) and (not v or (Path(v) / "run.json").is_file()),
+        lambda v: isinstance(v, str) and (not v or (Path(v) / "run.json").is_file()),
     ),
 }
 """What each parameter of a notebook may be, in words and as a test."""
@@ -52,7 +44,7 @@ PARAMETERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 class NotebookSettings:
     """A notebook's parameters, checked, and what follows from them. See `notebook_settings`."""
 
-    profile: str
+    profile: Profile
     seed: int
     dataset: Dataset
     """On the training grid of the profile; `dataset.read(case_id)` reads the full grid."""
@@ -64,24 +56,48 @@ class NotebookSettings:
         return self.dataset.spec.profiles[self.profile]
 
     def choose(self, *, smoke: T, lesson: T, full: T) -> T:
-        """The size that belongs to the profile: profiles change sizes, never what is done."""
+        """The size that belongs to the profile; profiles change sizes, never what is done."""
         return {"smoke": smoke, "lesson": lesson, "full": full}[self.profile]
 
     def experiment(self, **changes: Any) -> Experiment:
-        """A run on this data set with this profile and seed; `changes` as `Experiment`."""
-        name = self.dataset.spec.name
-        return Experiment(
-            name, self.profile, **{"root": self.data_dir, "seed": self.seed, **changes}
-        )
+        """An experiment on this data set with this profile and seed.
+
+        Parameters
+        ----------
+        **changes
+            Other settings by name, as `Experiment` takes them.
+        """
+        usual = {"root": self.data_dir, "seed": self.seed}
+        return Experiment(self.dataset.spec.name, self.profile, **usual | changes)
 
 
 def notebook_settings(
-    *, profile: str, dataset: str, data_dir: str, seed: int, **others: Any
+    *, profile: Profile, dataset: str, data_dir: str, seed: int, **others: Any
 ) -> NotebookSettings:
     """Check a notebook's parameters, open its data set and print the resolved settings.
 
-    `data_dir` is the folder of the files, empty for the phantom; `others` are further parameters
-    of the notebook, which are printed with the rest. Raises DualsegError for what cannot work.
+    Parameters
+    ----------
+    profile : {"smoke", "lesson", "full"}
+        Sets all sizes.
+    dataset : str
+        Name of a data set, or a prepared folder.
+    data_dir : str
+        Folder of the files; empty for the phantom and for a prepared folder.
+    seed : int
+        Of the initial weights and the crops.
+    **others
+        Further parameters of the notebook, which are printed with the rest.
+
+    Returns
+    -------
+    NotebookSettings
+        The parameters, the opened data set, and the sizes that follow.
+
+    Raises
+    ------
+    DualsegError
+        For a value that cannot work.
     """
     check_parameters(profile=profile, dataset=dataset, data_dir=data_dir, seed=seed, **others)
     named = DATASETS.get(dataset)
@@ -98,7 +114,7 @@ def notebook_settings(
     root = data_dir or None
     resolution = open_dataset(dataset, root).spec.profiles[profile].resolution
     opened = open_dataset(dataset, root, resolution)
-    settings = NotebookSettings(profile, seed, opened, root or _folder(dataset))
+    settings = NotebookSettings(profile, seed, opened, root or (None if named else dataset))
     _print(settings, others)
     return settings
 
@@ -112,9 +128,12 @@ def check_parameters(**values: Any) -> None:
 
 
 def project_folder() -> Path:
-    """The clone that holds notebooks and figures, wherever the notebook runs.
+    """The folder of the clone with its notebooks and figures, wherever a notebook runs.
 
-    Raises DualsegError where the package was installed without it.
+    Raises
+    ------
+    DualsegError
+        Where the package was installed without a clone.
     """
     folder = Path(__file__).parents[2]
     if not (folder / "figures" / "records").is_dir():
@@ -123,11 +142,6 @@ def project_folder() -> Path:
             'need a clone of the project, installed with `python -m pip install -e ".[notebooks]"`.'
         )
     return folder
-
-
-def _folder(dataset: str) -> str | None:
-    """The folder, where a prepared one was given in place of a name."""
-    return None if dataset in DATASETS else dataset
 
 
 def _print(settings: NotebookSettings, others: dict[str, Any]) -> None:

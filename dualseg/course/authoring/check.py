@@ -15,23 +15,33 @@ from .student_copy import is_stale, solution_cells
 
 
 def check_notebook(path: Path) -> tuple[list[str], list[str]]:
-    """Problems (each one line, naming notebook and cell) and notes of one notebook file."""
+    """Check form, outputs, stamp and student copy of one notebook file.
+
+    Parameters
+    ----------
+    path : Path
+        The notebook.
+
+    Returns
+    -------
+    tuple of two lists of str
+        Problems and notes, each a line that names the notebook and the cell.
+    """
     notebook = read_notebook(path)
     problems = form_problems(notebook, path.name) + output_problems(notebook, path.name)
     problems += [f"{path.name}: {problem}" for problem in _stamp(notebook, path)]
     stamp = notebook.metadata.get("dualseg", {})
     recorded = stamp.get("versions", {}).get("dualseg", __version__)
-    notes = []
-    if recorded != __version__:
-        notes.append(f"{path.name}: recorded with dualseg {recorded}, this is {__version__}")
-    return problems, notes
+    note = f"{path.name}: recorded with dualseg {recorded}, this is {__version__}"
+    return problems, [note] if recorded != __version__ else []
 
 
 def _stamp(notebook: NotebookNode, path: Path) -> Iterator[str]:
     size = path.stat().st_size
     if size > MAX_BYTES:
         yield f"expected at most {MAX_BYTES} bytes, found {size}; show fewer or smaller figures"
-    again = f"record it again: `dualseg notebooks record {path.stem[:2]}`"
+    number = path.stem[:2]
+    again = f"record it again: `dualseg notebooks record {number}`"
     stamp = notebook.metadata.get("dualseg")
     if not stamp:
         yield f"has no stamp, so nobody knows where its outputs come from; {again}"
@@ -44,5 +54,4 @@ def _stamp(notebook: NotebookNode, path: Path) -> Iterator[str]:
     if filled and measured(stamp) not in filled[0]:
         yield f"its card does not say what its stamp says ({measured(stamp)}); {again}"
     if solution_cells(notebook) and is_stale(path, notebook):
-        number = path.stem[:2]
         yield f"its student copy is missing or old; run `dualseg notebooks exercises {number}`"

@@ -19,9 +19,11 @@ from .notebook_files import cell_name, code_cells, parameters, parse, reassigned
 MAX_CELLS, MEDIAN_LINES, MAX_LINES = 30, 8, 30
 MAX_OUTPUT_LINES, MAX_BYTES = 100, 1_500_000
 CARD_ROWS = ("Before this", "Time in class", "Data", "Paper", "Measured")
-MACHINE_PATH = re.compile(r"/(home|Users|tmp|root|work|private)/|[A-Za-z]:\\+Users")
+MACHINE_PATHS = (
+    re.compile(r"/(home|Users|tmp|root|work|private)/|[A-Za-z]:\\+Users"),
+    *(re.compile(re.escape(p)) for p in (str(Path.home()), tempfile.gettempdir()) if len(p) > 4),
+)
 CAPTION = re.compile(r"^Figure (\d\d)-(\d+)\. ", re.MULTILINE)
-UNREADABLE = "widget-view+json"  # a slider: nothing is left of it in a static viewer
 
 
 def form_problems(notebook: NotebookNode, name: str) -> list[str]:
@@ -57,7 +59,8 @@ def _form(notebook: NotebookNode, name: str) -> Iterator[str]:
             yield f"{place}: papermill stops here; print or catch what is to be shown"
         if _branches_on_profile(parse(cell.source)):
             yield f"{place}: compares profile or dataset; use settings.choose(...) for sizes"
-    titles = re.findall(r"^## (.+)$", "\n".join(_texts(notebook)), re.MULTILINE)
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    titles = re.findall(r"^## (.+)$", "\n".join(texts), re.MULTILINE)
     if titles[:1] != ["Learning goals"]:
         yield "expected '## Learning goals' as the first section"
     if "Exercises" not in titles:
@@ -66,10 +69,6 @@ def _form(notebook: NotebookNode, name: str) -> Iterator[str]:
         yield "expected a code cell tagged 'solution' for each exercise, found none"
     if titles[-1:] != ["Summary"]:
         yield "expected '## Summary' as the last section"
-
-
-def _texts(notebook: NotebookNode) -> list[str]:
-    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
 
 
 def _card(notebook: NotebookNode, name: str) -> Iterator[str]:
@@ -115,18 +114,15 @@ def _first_cells(notebook: NotebookNode, name: str) -> Iterator[str]:
 def _without_comment(source: str) -> list[str]:
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     commented = {token.start[0] for token in tokens if token.type == tokenize.COMMENT}
+    statements = [(s.lineno, s.end_lineno or s.lineno) for s in ast.parse(source).body]
     lines = source.splitlines()
-    ends = [(s.lineno, s.end_lineno) for s in ast.parse(source).body]
-    return [lines[a - 1] for a, b in ends if not commented & set(range(a, b + 1))]
+    return [lines[a - 1] for a, b in statements if not commented & set(range(a, b + 1))]
 
 
 def _branches_on_profile(tree: ast.AST) -> bool:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Compare):
-            names = {getattr(n, "id", getattr(n, "attr", "")) for n in ast.walk(node)}
-            if names & {"profile", "dataset", "data_dir"}:
-                return True
-    return False
+    compared = (n for c in ast.walk(tree) if isinstance(c, ast.Compare) for n in ast.walk(c))
+    names = {getattr(node, "id", getattr(node, "attr", "")) for node in compared}
+    return bool(names & {"profile", "dataset", "data_dir"})
 
 
 def _outputs(notebook: NotebookNode, name: str) -> Iterator[str]:
@@ -156,18 +152,16 @@ def _outputs(notebook: NotebookNode, name: str) -> Iterator[str]:
 
 
 def _output(output: NotebookNode, text: str) -> Iterator[str]:
-    path = MACHINE_PATH.search(text) or next(
-        (p for p in (str(Path.home()), tempfile.gettempdir()) if p in text and len(p) > 4), None
-    )
+    path = next(filter(None, (pattern.search(text) for pattern in MACHINE_PATHS)), None)
     if path:
-        yield f"the output names a path of a machine ({path if isinstance(path, str) else path[0]})"
+        yield f"the output names a path of a machine ({path[0]})"
     if output.output_type == "error":
         yield f"ends in an error, {output.ename}"
     if output.get("name") == "stderr":
         yield f"wrote a warning or progress to stderr: {text.strip()[:80]!r}"
     if "not yet: replace" in text:
         yield "the solution of this exercise does not fill its answer"
-    if any(kind.endswith(UNREADABLE) for kind in output.get("data", ())):
+    if any(kind.endswith("widget-view+json") for kind in output.get("data", ())):
         yield "stored a widget, which static viewers cannot show"
     for kind in output.get("data", ()):
         alt = output.metadata.get(kind, {}).get("alt", "")

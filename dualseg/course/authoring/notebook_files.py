@@ -6,25 +6,19 @@ import ast
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
+from nbformat import NotebookNode
+
 from ..._util.literals import read_as
 from ...errors import DualsegError
 from ..settings import check_parameters
-
-try:
-    import nbformat
-    from IPython.core.inputtransformer2 import TransformerManager
-    from nbformat import NotebookNode
-except ImportError as error:
-    raise DualsegError(
-        f"notebooks: expected the notebook packages, found no {error.name}; in the project's "
-        'folder, run `python -m pip install -c constraints.txt -e ".[notebooks]"`.'
-    ) from error
 
 FOLDER = Path("notebooks")
 PLAIN = (bool, int, float, str, list)
@@ -40,10 +34,25 @@ class NotebookRun:
     seconds: float
 
 
-def notebook_paths(folder: Path = FOLDER, names: tuple[str, ...] | list[str] = ()) -> list[Path]:
-    """Notebooks of a folder in order: all of them, or those named by number or stem.
+def notebook_paths(folder: Path = FOLDER, names: Sequence[str] = ()) -> list[Path]:
+    """Find the notebooks of a folder.
 
-    Raises DualsegError for a name without a notebook, or a folder without any.
+    Parameters
+    ----------
+    folder : Path
+        Holds files like 02_name.ipynb.
+    names : sequence of str
+        Numbers or file names; all notebooks without.
+
+    Returns
+    -------
+    list of Path
+        In the order of `names`, or of their numbers.
+
+    Raises
+    ------
+    DualsegError
+        For a name without a notebook, or a folder without any.
     """
     paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not paths:
@@ -65,15 +74,15 @@ def notebook_paths(folder: Path = FOLDER, names: tuple[str, ...] | list[str] = (
 
 
 def read_notebook(path: Path) -> NotebookNode:
-    """A notebook file; raises DualsegError if it is none."""
+    """Read a notebook file; raises DualsegError if it is none."""
     try:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
+        return notebook
     except (OSError, ValueError, nbformat.ValidationError) as error:
         raise DualsegError(
             f"{path}: expected a readable notebook of nbformat 4, found: {str(error)[:200]}"
         ) from error
-    return notebook
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -113,33 +122,63 @@ def parameter_cell(notebook: NotebookNode, place: str) -> NotebookNode:
 def parameters(notebook: NotebookNode, place: str) -> dict[str, Any]:
     """Names and default values of a notebook's parameters.
 
-    Raises DualsegError unless its one `parameters` cell assigns plain literals (text, numbers,
-    True/False, lists) to names.
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Has one code cell tagged "parameters".
+    place : str
+        What messages call the notebook.
+
+    Returns
+    -------
+    dict
+        By name, in the order of the cell.
+
+    Raises
+    ------
+    DualsegError
+        Unless the cell assigns plain literals (text, numbers, True/False, lists) to names.
     """
-    cell = parameter_cell(notebook, place)
     found = {}
-    for statement in parse(cell.source).body:
-        try:
-            (target,) = statement.targets
-            found[target.id] = ast.literal_eval(statement.value)
-            plain = type(found[target.id]) in PLAIN
-        except (AttributeError, ValueError):
-            plain = False
-        if not plain:
-            raise DualsegError(
-                f"{place}: expected lines like `seed = 0  # meaning` with plain literals in the "
-                f"parameters cell, found `{ast.unparse(statement)}`."
-            )
+    for statement in parse(parameter_cell(notebook, place).source).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=expression):
+                with suppress(ValueError):
+                    value = ast.literal_eval(expression)
+                    if type(value) in PLAIN:
+                        found[name] = value
+                        continue
+        raise DualsegError(
+            f"{place}: expected lines like `seed = 0  # meaning` with plain literals in the "
+            f"parameters cell, found `{ast.unparse(statement)}`."
+        )
     return found
 
 
 def given_parameters(
     notebook: NotebookNode, place: str, given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """`given`, where text is read as the type that the parameter's default has.
+    """Check the values that a notebook is to run with.
 
-    Raises DualsegError for an unknown name, a value of another type or out of range, or a notebook
-    that would assign a parameter again in a later cell.
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Has one code cell tagged "parameters".
+    place : str
+        What messages call the notebook.
+    given : mapping
+        Values by name; text is read as the type that the parameter's default has.
+
+    Returns
+    -------
+    dict
+        The given values by name.
+
+    Raises
+    ------
+    DualsegError
+        For an unknown name, a value of another type or out of range, or a notebook that would
+        assign a parameter again in a later cell.
     """
     defaults = parameters(notebook, place)
     for name in given:
@@ -195,16 +234,35 @@ def run_notebook(
     progress: bool = False,
     cell_seconds: int | None = None,
 ) -> NotebookRun:
-    """Run a notebook with parameters by papermill; the executed copy stands in the folder `out`.
+    """Run a notebook with parameters by papermill.
 
-    `epilogue` is code for a further cell at the end, `figures` a folder for the figures,
-    `cell_seconds` the most that one cell may take. Raises DualsegError where parameters do not
-    fit, a cell fails (naming it) or nothing was executed.
+    Parameters
+    ----------
+    path : Path
+        The notebook, which stays as it is.
+    given : mapping
+        Parameters that differ from the defaults, by name.
+    out : Path
+        Folder of the executed copy.
+    epilogue : str
+        Code for a further cell at the end.
+    figures : Path, optional
+        A folder to which `dualseg.course.show` also saves the figures.
+    progress : bool
+        Show a progress bar.
+    cell_seconds : int, optional
+        The most that one cell may take.
+
+    Returns
+    -------
+    NotebookRun
+        The executed notebook, its path, number of cells and seconds.
+
+    Raises
+    ------
+    DualsegError
+        Where parameters do not fit, a cell fails (it is named) or nothing was executed.
     """
-    import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
-
     notebook = read_notebook(path)
     values = given_parameters(notebook, path.name, given)
     if epilogue:
@@ -214,34 +272,45 @@ def run_notebook(
         raise DualsegError(f"{path}: would be overwritten by its run; choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    try:
-        with _quiet_kernel(figures):
-            done = papermill.execute_notebook(
-                notebook,
-                target,
-                values,
-                progress_bar=progress and {"desc": path.stem, "leave": False},
-                execution_timeout=cell_seconds,
-                # Of warnings the kernel has one at every start: that it listens on TCP, locally.
-                extra_arguments=["--log-level=ERROR"],
-            )
-    except PapermillExecutionError as error:
-        failed = [cell for cell in code_cells(notebook) if cell.source == error.source]
-        name = cell_name(notebook, failed[0]) if failed else "the cell with the given parameters"
-        raise DualsegError(
-            f"{path.name}: {name} failed with {error.ename}: {_plain(error.evalue)} (what ran "
-            f"stands in {target})."
-        ) from error
-    except (CellTimeoutError, DeadKernelError) as error:
-        raise DualsegError(f"{path.name}: stopped: {str(error).strip()[:300]}") from error
+    with _quiet_kernel(figures):
+        done = _execute(notebook, target, values, progress, cell_seconds)
     cells = sum(cell.execution_count is not None for cell in code_cells(done))
     if not cells:
         raise DualsegError(f"{path.name}: expected cells to run, found that none was executed.")
     return NotebookRun(done, target, cells, time.perf_counter() - start)
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"\x1b\[[\d;]*m", "", text)
+def _execute(
+    notebook: NotebookNode,
+    target: Path,
+    values: dict[str, Any],
+    progress: bool,
+    cell_seconds: int | None,
+) -> NotebookNode:
+    import papermill  # here, because it takes seconds
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        return papermill.execute_notebook(
+            notebook,
+            target,
+            values,
+            progress_bar=progress and {"desc": target.stem, "leave": False},
+            execution_timeout=cell_seconds,
+            # At every start the kernel warns that it listens on TCP, though only locally.
+            extra_arguments=["--log-level=ERROR"],
+        )
+    except PapermillExecutionError as error:
+        failed = [cell for cell in code_cells(notebook) if cell.source == error.source]
+        name = cell_name(notebook, failed[0]) if failed else "the cell with the given parameters"
+        plain = re.sub(r"\x1b\[[\d;]*m", "", error.evalue)  # without colors
+        raise DualsegError(
+            f"{target.name}: {name} failed with {error.ename}: {plain} (what ran stands in "
+            f"{target})."
+        ) from error
+    except (CellTimeoutError, DeadKernelError) as error:
+        raise DualsegError(f"{target.name}: stopped: {str(error).strip()[:300]}") from error
 
 
 @contextmanager

@@ -31,7 +31,7 @@ CARD = re.compile(r"(<!-- measured -->).*?(<!-- end -->)", re.DOTALL)
 
 
 def kernel_report() -> dict[str, Any]:
-    """What the kernel that calls this took and ran on: memory, CPU time, versions, device."""
+    """What the calling kernel took and ran on: memory, CPU time, versions, device."""
     memory, seconds = process_peak_mb(), time.process_time()  # before torch is imported below
     from ..._util.environment import describe_device, pick_device, versions
 
@@ -57,18 +57,11 @@ def code_hash(notebook: NotebookNode) -> str:
 
 
 def measured(stamp: dict[str, Any]) -> str:
-    """Time and memory of the recording, as card and table say it."""
+    """Time and memory of the recording, in the words of the card and the table."""
     gpu = "no GPU" if "threads" in stamp["device"] else stamp["device"]
     seconds = stamp["seconds"]
     took = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
     return f"{took}, {stamp['peak_memory_mb']} MB (profile lesson, {stamp['cores']} cores, {gpu})"
-
-
-def fill_card(notebook: NotebookNode, stamp: dict[str, Any]) -> None:
-    """Write time and memory between the marks in the first cell, where it has them."""
-    if notebook.cells and notebook.cells[0].cell_type == "markdown":
-        cell = notebook.cells[0]
-        cell.source = CARD.sub(rf"\g<1>{measured(stamp)}\g<2>", cell.source)
 
 
 def record(
@@ -77,10 +70,29 @@ def record(
     figures: Path = Path("figures/notebooks"),
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Run a notebook with its defaults, and put outputs, stamp, card and figures in their places.
+    """Run a notebook with its defaults, and keep its outputs, stamp, card and figures.
 
-    Returns the stamp. Raises DualsegError, and leaves the old file, where the run fails, the
-    default profile is not "lesson", or the outputs may not be committed.
+    Parameters
+    ----------
+    path : Path
+        The notebook, which is replaced; so is its student copy.
+    out : Path
+        Folder of the executed copy.
+    figures : Path
+        Folder of the figures; those of an older recording go.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    dict
+        The stamp, which is also in the notebook's metadata.
+
+    Raises
+    ------
+    DualsegError
+        Where the run fails, the default profile is not "lesson", or the outputs may not be
+        committed; the old file stays.
     """
     defaults = parameters(read_notebook(path), path.name)
     if defaults.get("profile") != "lesson":
@@ -93,18 +105,18 @@ def record(
         run = run_notebook(path, {}, out, epilogue=EPILOGUE, figures=drawn, progress=progress)
         last = run.notebook.cells.pop()
         report = json.loads(last.outputs[0].text)
-        seconds = run.seconds - last.metadata.papermill.duration
         notebook = _cleaned(run.notebook)
         stamp = {
             "code_sha256": code_hash(notebook),
             "parameters": defaults,
             "profile": "lesson",
             **report,
-            "seconds": round(seconds, 1),
+            "seconds": round(run.seconds - last.metadata.papermill.duration, 1),
             "recorded": datetime.datetime.now(datetime.UTC).date().isoformat(),
         }
         notebook.metadata["dualseg"] = stamp
-        fill_card(notebook, stamp)
+        card = notebook.cells[0]
+        card.source = CARD.sub(rf"\g<1>{measured(stamp)}\g<2>", card.source)
         problems = output_problems(notebook, path.name)
         if problems:
             lines = "\n  ".join(problems)
@@ -119,20 +131,16 @@ def record(
 
 def _cleaned(notebook: NotebookNode) -> NotebookNode:
     """Without what papermill and kernels add; tags and ids stay."""
+    joined = CoalesceStreamsPreprocessor().preprocess_cell  # one text, not the pieces as sent
     keep = {"kernelspec", "language_info"}
     notebook.metadata = NotebookNode({k: v for k, v in notebook.metadata.items() if k in keep})
     for cell in notebook.cells:
         cell.metadata = NotebookNode({"tags": tags(cell)} if tags(cell) else {})
         if cell.cell_type == "code":
-            _join_streams(cell)
+            joined(cell, {}, 0)
             cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
-            _join_streams(cell)  # those that a progress bar stood between
+            joined(cell, {}, 0)  # texts that a progress bar stood between
     return notebook
-
-
-def _join_streams(cell: NotebookNode) -> None:
-    """One text, not the pieces in which the kernel sent it."""
-    CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
 
 
 def _is_progress(output: NotebookNode) -> bool:

@@ -28,11 +28,28 @@ def solution_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def student_copy(notebook: NotebookNode, name: str) -> NotebookNode:
-    """The student copy of the notebook called `name`.
+    """Make the student copy of a notebook.
 
     In code cells tagged "solution" everything after the line `# solution` gives way to `...`: in a
     function, its body; elsewhere, `answer = ...` for each name that the solution assigns. Text
-    cells tagged "solution" are left out. Raises DualsegError for a cell that this cannot cut.
+    cells tagged "solution" are left out.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Stays as it is.
+    name : str
+        The notebook's file name.
+
+    Returns
+    -------
+    NotebookNode
+        The copy.
+
+    Raises
+    ------
+    DualsegError
+        For a cell whose solution cannot be cut out.
     """
     made = copy.deepcopy(notebook)
     made.metadata.pop("dualseg", None)
@@ -53,13 +70,13 @@ def student_copy(notebook: NotebookNode, name: str) -> NotebookNode:
 
 
 def _stub(source: str, place: str) -> str:
+    """The source of a solution's cell with `...` in place of the solution."""
     mark = MARK.search(source)
     if not mark:
         raise DualsegError(f"{place} is tagged 'solution': expected a line `# solution` in it.")
     above, indent, solution = source[: mark.start()], mark[1], source[mark.end() :]
     if indent:
-        outside = [line for line in solution.splitlines() if line.strip()]
-        if any(not line.startswith(indent) for line in outside):
+        if not all(line.startswith(indent) for line in solution.splitlines() if line.strip()):
             raise DualsegError(
                 f"{place}: expected the cell to end with the indented solution, found code after "
                 "it; move that to the next cell."

@@ -1,4 +1,4 @@
-"""How every check speaks: what was found, what was expected, and why."""
+"""What all checks share: they say what was found, what was expected, and why."""
 
 from __future__ import annotations
 
@@ -27,9 +27,21 @@ class _Unfilled(Exception):
 def check_close(got: Any, want: Any, why: str, tolerance: float = 1e-6) -> None:
     """Check that two numbers or arrays agree, and say so in one line.
 
-    `tolerance` is relative to `want`, and absolute below 1. NaN agrees with NaN alone. `why` says
-    what the agreement shows. Raises AssertionError with both values and `why` if shape or values
-    differ, ValueError for an empty `why`.
+    Parameters
+    ----------
+    got, want : number, array or tensor
+        Of the same shape; NaN agrees with NaN alone.
+    why : str
+        What the agreement shows.
+    tolerance : float
+        Relative to `want`, and absolute below 1.
+
+    Raises
+    ------
+    AssertionError
+        If shapes or values differ, with both values and `why`.
+    ValueError
+        For an empty `why`.
     """
     if not why.strip():
         raise ValueError("check_close needs a `why`: what does the agreement show?")
@@ -51,15 +63,15 @@ def _array(value: Any) -> np.ndarray:
 
 
 def expect(right: Any, hint: str) -> None:
-    """In a checker: raise `Hint` with `hint` unless `right`."""
+    """Raise `Hint` with the text `hint` unless `right`; for checkers."""
     if not right:
         raise Hint(hint)
 
 
 def number(answer: Any, what: str = "a number") -> float:
-    """A number of any kind (int, float, one of NumPy, a tensor of one element) as a plain one.
+    """An answer (int, float, a NumPy number, a tensor of one element) as a float.
 
-    Raises `Hint` with `what` for anything else; True, a text and a list are no numbers.
+    Raises `Hint` with `what` for anything else: True, a text and a list are no numbers.
     """
     value = np.asarray(answer.detach().cpu() if hasattr(answer, "detach") else answer)
     single = value.size == 1 and not isinstance(answer, list | tuple)
@@ -68,14 +80,14 @@ def number(answer: Any, what: str = "a number") -> float:
 
 
 def whole(answer: Any, what: str = "a whole number") -> int:
-    """As `number`, for one without a fraction: 8, 8.0, np.ceil(7.5) and torch.tensor(8) are 8."""
+    """An answer as a whole number: 8, 8.0, np.ceil(7.5) and torch.tensor(8) are 8."""
     value = number(answer, what)
     expect(value.is_integer(), f"expected {what}, found {value:g}")
     return int(value)
 
 
 def parts(answer: Any, what: str, count: int | None = None) -> list:
-    """The elements of a list, tuple, array or tensor; raises `Hint` if they are not `count`."""
+    """An answer (list, tuple, array, tensor) as a list; raises `Hint` if it has not `count`."""
     ordered = isinstance(answer, Iterable) and not isinstance(answer, str | Mapping | Set)
     ordered = ordered and getattr(answer, "ndim", 1) != 0  # a tensor of no dimension has no parts
     expect(ordered, f"expected {what}, found {brief(answer)}")
@@ -86,12 +98,12 @@ def parts(answer: Any, what: str, count: int | None = None) -> list:
 
 
 def numbers(answer: Any, what: str, count: int | None = None) -> list[float]:
-    """As `parts`, each of them a number."""
+    """An answer as a list of numbers, see `parts`."""
     return [number(part, f"{what}, each a number") for part in parts(answer, what, count)]
 
 
 def truths(answer: Any, what: str, count: int) -> list[bool]:
-    """As `parts`, each of them True or False, of Python, NumPy or torch, or 1 or 0."""
+    """An answer as a list of True and False (of Python, NumPy or torch, or 1 and 0)."""
     found = [part.item() if hasattr(part, "item") else part for part in parts(answer, what, count)]
     for value in found:
         expect(value in (0, 1), f"expected {what}, each True or False, found {brief(value)}")
@@ -99,15 +111,15 @@ def truths(answer: Any, what: str, count: int) -> list[bool]:
 
 
 def word(answer: Any, known: Iterable[str]) -> str:
-    """The one of the known words that is meant; case, spaces, "-" and "_" do not matter."""
+    """An answer as one of the known words; case, spaces, "-" and "_" do not matter."""
     plain = {_plain(one): one for one in known}
-    found = _plain(answer) if isinstance(answer, str) else None
+    found = _plain(answer) if isinstance(answer, str) else ""
     expect(found in plain, f"expected one of {', '.join(plain.values())}, found {brief(answer)}")
     return plain[found]
 
 
 def names(answer: Any, known: Iterable[str]) -> set[str]:
-    """A set, list or tuple of known words as a set."""
+    """An answer (set, list or tuple of known words) as a set."""
     expect(
         isinstance(answer, set | frozenset | list | tuple),
         'expected a set of names, as {"supervised", "contrast"}',
@@ -120,20 +132,20 @@ def _plain(text: str) -> str:
 
 
 def agrees(found: float, want: float, digits: int) -> bool:
-    """Whether `found` is `want`, or that rounded to `digits` after the point.
+    """Whether `found` is `want`, exactly or rounded to `digits` after the point.
 
-    Off by a tenth of the last digit that is asked for is near enough.
+    A difference of a tenth of the last digit is allowed.
     """
     return abs(found - want) <= 0.1 * 10**-digits or bool(np.isclose(found, round(want, digits)))
 
 
 def exercise(checker: Callable[..., None]) -> Callable[..., None]:
-    """Make a checker named `exercise_1` of a function that calls `expect` on an answer.
+    """Make a checker of a function, named like `exercise_1`, that calls `expect` on answers.
 
-    Called with an unfilled answer (`...`, or a function that gives back `...` or None) it prints
-    "not yet", so that a student copy runs from top to bottom; with a right one it prints so. With
-    a wrong answer it raises `Hint`, also where the student's function stops with an error, which
-    the checker calls, or where the answer is of a kind that cannot be looked at.
+    For a right answer the checker prints that it is right. For an answer that is not filled in
+    (`...`, or a function that returns `...` or None) it prints "not yet", so that a student copy
+    runs from top to bottom. For a wrong answer it raises `Hint`, also where the student's function
+    stops with an error, or where the answer is of another kind than asked for.
     """
     title = checker.__name__.replace("_", " ").capitalize()
 
@@ -157,7 +169,7 @@ def exercise(checker: Callable[..., None]) -> Callable[..., None]:
 
 
 def _stopped(error: Exception, answers: tuple) -> str:
-    """What to say of an error that a student's function, or a look at the answer, ended in."""
+    """The hint for an error, which the student's function or the look at an answer raised."""
     raised = type(error).__name__ + (f": {error}" if str(error) else "")
     files = {answer.__code__.co_filename for answer in answers if hasattr(answer, "__code__")}
     lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
@@ -167,7 +179,7 @@ def _stopped(error: Exception, answers: tuple) -> str:
 
 
 def _watched(answer: Any) -> Any:
-    """The answer, filled; a function also gives back filled answers alone."""
+    """The answer; raises `_Unfilled` if it is not filled in (a function: when it is called)."""
     if not callable(answer):
         return _filled(answer)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .core import exercise, expect, names, numbers
+from .core import Hint, exercise, expect, names, numbers
 
 LOSSES = (
     "supervised",
@@ -33,8 +33,7 @@ def exercise_1(without_labels: set[str]) -> None:
     )
     missing = sorted({*LOSSES} - WITH_TRUTH - named)
     expect(
-        not missing,
-        f"{', '.join(missing)}: the arrow starts at a network, so no label is needed",
+        not missing, f"{', '.join(missing)}: the arrow starts at a network, so no label is needed"
     )
 
 
@@ -71,5 +70,7 @@ def _gains(gain: Callable, method: Mapping, baseline: Mapping) -> list[float]:
     try:
         found = gain(dict(method), dict(baseline))
     except KeyError as seed:
-        expect(False, f"there is no seed {seed} in one of the two; take the seeds that both have")
+        raise Hint(
+            f"there is no seed {seed} in one of the two; take the seeds that both have"
+        ) from None
     return numbers(found, "two numbers (the mean gain, the smallest gain)", 2)

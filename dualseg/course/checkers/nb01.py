@@ -8,7 +8,7 @@ import numpy as np
 
 from ...data.recipe import Recipe
 from ...errors import DualsegError
-from .core import exercise, expect, numbers
+from .core import Hint, exercise, expect, numbers
 
 Index = tuple[int, int, int]
 
@@ -30,8 +30,7 @@ def exercise_1(index_in_ras: Callable[[Index, Index], Index]) -> None:
             found != index, "nothing is flipped; to the left becomes to the right on the first axis"
         )
         expect(
-            found[2] == index[2],
-            "the third axis runs to the head in both, so it is not flipped",
+            found[2] == index[2], "the third axis runs to the head in both, so it is not flipped"
         )
         expect(
             found == want,
@@ -63,7 +62,7 @@ def exercise_2(leaking: Callable[[list, list, list], set]) -> None:
 
 @exercise
 def exercise_3(recipe: Recipe) -> None:
-    """A recipe that crops without looking at the label and normalises over the whole scan."""
+    """A recipe that crops without looking at the label and normalizes over the whole scan."""
     expect(isinstance(recipe, Recipe), "expected a Recipe, as Recipe(crop=...)")
     rng = np.random.default_rng(0)
     image = rng.normal(50, 10, (1, 256, 256, 88)).astype(np.float32)
@@ -92,4 +91,4 @@ def _box(recipe: Recipe, image: np.ndarray, label: np.ndarray) -> tuple:
     try:
         return recipe.box(image, label, np.random.default_rng(0), "the scan")
     except DualsegError as error:
-        expect(False, str(error))
+        raise Hint(str(error)) from error

@@ -73,13 +73,9 @@ def exercise_3(smallest_radius: int) -> None:
     radius = whole(smallest_radius, "a whole number of voxels, like 5")
     expect(radius > 0, f"a radius is at least 1 voxel, found {radius}")
     expect(
-        radius != 15,
-        "15 is right for a shift of a whole voxel; here it is half a voxel, s = 0.5",
+        radius != 15, "15 is right for a shift of a whole voxel; here it is half a voxel, s = 0.5"
     )
-    expect(
-        radius != 4,
-        "did you take 90 %? For 95 %, 3s / 4r must be at most 0.05",
-    )
+    expect(radius != 4, "did you take 90 %? For 95 %, 3s / 4r must be at most 0.05")
     dice = 100 * (1 - 3 * 0.5 / (4 * radius) + 0.5**3 / (16 * radius**3))
     expect(dice >= 95, f"too small: the formula gives Dice {dice:.1f} % for this radius")
     expect(radius == 8, f"large enough (Dice {dice:.1f} %), but not the smallest")
@@ -101,10 +97,7 @@ def exercise_4(fair_means: Callable[[np.ndarray, np.ndarray], tuple]) -> None:
         "NaN became 0, and so a missed organ a perfect surface; leave the case out for both",
     )
     expect(np.isclose(one, 3) and np.isclose(two, 4), f"expected means 3 and 4, found {one}, {two}")
-    expect(
-        left_out != 4,
-        "a case that is empty in both methods is one case; do not count it twice",
-    )
+    expect(left_out != 4, "a case that is empty in both methods is one case; do not count it twice")
     expect(
         left_out == 3,
         f"3 cases have no distance in one method or in both, found {left_out:g} left out",

@@ -65,10 +65,7 @@ def exercise_2(pad_to_16: Callable[[Tensor], Tensor]) -> None:
         sides != (32, 32, 32),
         "a side that is a multiple of 16 already is to stay as it is: -side % 16 gives 0 there",
     )
-    expect(
-        sides == (16, 32, 32),
-        f"sides (16, 30, 20) are to become (16, 32, 32), found {sides}",
-    )
+    expect(sides == (16, 32, 32), f"sides (16, 30, 20) are to become (16, 32, 32), found {sides}")
     expect(
         torch.equal(found[..., :30, :20], image),
         "the image has moved: put all zeros at the far end, (0, m), or cropping takes another part",

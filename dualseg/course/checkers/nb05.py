@@ -20,8 +20,7 @@ def exercise_1(mask_size: int, loss_of_a: float, loss_of_b: float) -> None:
     mask_size = whole(mask_size, "a whole number of voxels in the mask")
     loss_of_a, loss_of_b = (number(loss, "a loss, one number") for loss in (loss_of_a, loss_of_b))
     expect(
-        mask_size != 3,
-        "3 voxels have a vote; voxel 1 has two of them, and XOR wants exactly one",
+        mask_size != 3, "3 voxels have a vote; voxel 1 has two of them, and XOR wants exactly one"
     )
     expect(
         mask_size != 1,
@@ -32,10 +31,7 @@ def exercise_1(mask_size: int, loss_of_a: float, loss_of_b: float) -> None:
         not _near(loss_of_a, 0.205),
         "that is the distance of the two networks; equation 6 compares each with the truth",
     )
-    expect(
-        not _near(loss_of_a, 0.61 / 4),
-        "divide by the voxels in the mask, not by all four",
-    )
+    expect(not _near(loss_of_a, 0.61 / 4), "divide by the voxels in the mask, not by all four")
     expect(not _near(loss_of_a, 0.61), "that is the sum; divide it by the size of the mask")
     expect(not _near(loss_of_a, 0.55), "square the distances .6 and .5 before you add them")
     expect(

@@ -63,10 +63,7 @@ def exercise_2(tau_a: float, tau_b: float, kept: Sequence[bool]) -> None:
         'that is "and": ignored only where both are above. Eq. 10 ignores where either is',
     )
     expect(found != [False, True, False, True, True], "these are the ignored ones; kept are others")
-    expect(
-        found != [True, True, True, False, False],
-        "that is A alone; B has to be sure, too",
-    )
+    expect(found != [True, True, True, False, False], "that is A alone; B has to be sure, too")
     expect(found == [True, False, True, False, False], "compare each voxel with both thresholds")
 
 

@@ -72,8 +72,7 @@ def exercise_2(into_head_of_b: set[str]) -> None:
         "a term of A reaches B as teacher only, and a teacher gets no gradient",
     )
     expect(
-        "contrast_b" not in named,
-        "the contrast compares features, which are taken before the head",
+        "contrast_b" not in named, "the contrast compares features, which are taken before the head"
     )
     expect("cross_pseudo" in named, "one term teaches both networks; its name has no _b")
     missing = HEAD_OF_B - named
@@ -91,8 +90,7 @@ def exercise_3(cross_pseudo: Callable[[Tensor, Tensor], Tensor]) -> None:
     want = ce(a, b.argmax(1)) + ce(b, a.argmax(1))
     expect(loss.requires_grad, "no gradient at all: the answers that learn are still detached")
     expect(
-        not torch.isclose(loss, want / 2),
-        "that is the mean of the two directions; eq. 8 adds them",
+        not torch.isclose(loss, want / 2), "that is the mean of the two directions; eq. 8 adds them"
     )
     own = ce(a, a.argmax(1)) + ce(b, b.argmax(1))
     expect(not torch.isclose(loss, own), "each network learns its own answer; exchange the labels")
@@ -120,9 +118,6 @@ def exercise_4(half_weight_at: float) -> None:
         abs(half_weight_at - 0.5) > 0.01,
         "the ramp-up is no straight line: at t = 0.5 the weight is e^-1.25, about 0.29",
     )
-    expect(
-        abs(half_weight_at - 0.3723) > 0.006,
-        "that is 1 - t; how far is the training then?",
-    )
+    expect(abs(half_weight_at - 0.3723) > 0.006, "that is 1 - t; how far is the training then?")
     weight = torch.tensor(-5 * (1 - half_weight_at) ** 2).exp().item()
     expect(abs(half_weight_at - 0.6277) < 0.006, f"at this t the weight is {weight:.2f}, not 0.5")

@@ -23,8 +23,7 @@ def exercise_1(effects_of: Callable[[str, dict[frozenset, float]], list[float]])
     }
     found = sorted(numbers(effects_of("a", dict(dice)), "a list of effects"))
     expect(
-        len(found) != 4,
-        "the row {a, d} has no partner {d}: there is no effect to be read from it",
+        len(found) != 4, "the row {a, d} has no partner {d}: there is no effect to be read from it"
     )
     expect(len(found) > 1, "there are several contexts: nothing, {b} and {b, c}")
     expect(
