@@ -81,6 +81,20 @@ def test_readme_results_are_those_of_the_records():
                 assert cell == f"{seeds[0]:.1f}, {seeds[1]:.1f}", (name, steps)
 
 
+def test_readme_at_the_papers_rate_is_what_the_records_say():
+    records = {
+        record["config"]["method"]: record
+        for record in load_records(ROOT / "figures" / "records" / "rate")
+        if record["config"]["seed"] == 0 and record["config"]["preset"] in ("paper", "default")
+    }
+    paper, floor = records["dual"], records["supervised"]
+    assert {r["config"]["learning_rate"] for r in records.values()} == {0.01}
+    means = f"`paper` has {paper['mean']['dice']:.1f} and `supervised` {floor['mean']['dice']:.1f}"
+    errors = [f"{r['standard_error']['dice']:.1f}" for r in (paper, floor)]
+    shown = " ".join(readme().split())
+    assert f"{means} (standard errors over cases {errors[0]} and {errors[1]})" in shown
+
+
 def test_readme_pictures_have_alt_text():
     pictures = re.findall(r"!\[(.*?)\]\((.*?)\)", readme(), re.DOTALL)
     assert pictures
