@@ -11,8 +11,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -265,7 +265,8 @@ class _Training:
 
     def _write_state(self, log: Any, progress: dict[str, float]) -> None:
         self.check_held()
-        os.fsync(log.fileno())  # so that after a power cut the log is not behind the checkpoint
+        with self._log_errors():
+            os.fsync(log.fileno())  # so that after a power cut the log is not behind the checkpoint
         write_checkpoint(self.run.state_path, self.method, self.optimizers, progress)
 
     def _progress(self) -> dict[str, float]:
@@ -279,14 +280,20 @@ class _Training:
         with self.ranks.errors_shared():
             self._require_same_names(unread)
             line = unread.log_line(self.ranks)
-            try:
+            with self._log_errors():
                 log.write(f"{json.dumps(line)}\n".encode())
-            except OSError as error:
-                raise DualsegError(
-                    f"{self.run.log_path}: could not be written ({error.strerror or error}); the "
-                    "last checkpoint is unchanged. Free some space, then go on with --resume."
-                ) from error
         bar.set_postfix(loss=f"{line['loss']:.3f}", refresh=False)
+
+    @contextmanager
+    def _log_errors(self) -> Iterator[None]:
+        """What the disk refuses while the log is written is one sentence."""
+        try:
+            yield
+        except OSError as error:
+            raise DualsegError(
+                f"{self.run.log_path}: could not be written ({error.strerror or error}); the "
+                "last checkpoint is unchanged. Free some space, then go on with --resume."
+            ) from error
 
     def _require_same_names(self, unread: StepTerms) -> None:
         """The log has one column for each term, from its first line to its last.
