@@ -124,6 +124,7 @@ def nothing(size: int):
     yield lambda: (os.getpid(), size)
 
 
+@pytest.mark.slow
 def test_each_side_has_a_process_of_its_own_and_its_own_peak():
     size = 200_000_000
     result, plain_value, our_value = ratio.compare_apart(large_array, nothing, size, repeats=1)
@@ -147,6 +148,7 @@ def test_both_sides_of_the_training_step_start_alike():
         (["--only", "metrics", "--out", "other.json"], "holds times of another machine or setting"),
     ],
 )
+@pytest.mark.slow
 def test_wrong_words_get_one_sentence(tmp_path, words, sentence):
     (tmp_path / "other.json").write_text('{"device": "an abacus"}', encoding="utf-8")
     command = [sys.executable, "-m", "benchmarks", *words]
@@ -200,6 +202,7 @@ def test_a_soak_that_cannot_tell_says_so(memory, sessions):
     assert soak_report.slope(cycles(memory, sessions))["verdict"] == "undecided"
 
 
+@pytest.mark.slow
 def test_levers_of_a_gpu_step_are_rehearsed_here(la_root, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(gpu_levers, "WARM_UP", 1)
     names = tuple(name for name, lever in gpu_levers.LEVERS.items() if not lever.compile)

@@ -176,6 +176,7 @@ def test_train_evaluate_predict_publish(capsys, la_root, tmp_path):
     assert (status, "expected records of 'phantom'" in err) == (1, True)
 
 
+@pytest.mark.slow
 def test_demo_on_the_phantom(capsys, tmp_path, monkeypatch):
     train, test = datasets.published_lists("phantom")
     monkeypatch.setattr(datasets, "published_lists", lambda name: (train[:8], test[:3]))
@@ -324,6 +325,7 @@ def test_a_terminal_without_the_sign_gets_it_spelled_out():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the home folder is found another way there")
+@pytest.mark.slow
 def test_without_a_home_folder_the_cache_variable_is_enough(tmp_path):
     nobody = "import os; os.path.expanduser = lambda path: path\n"
     (tmp_path / "sitecustomize.py").write_text(nobody)

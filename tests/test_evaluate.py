@@ -49,6 +49,7 @@ def run(trained, la_root, tmp_path) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_record_holds_what_it_promises(run, small):
     record = evaluate(run.folder)
     assert json.loads(run.record_path().read_text(encoding="utf-8")) == record
@@ -99,6 +100,7 @@ def test_validation_is_a_record_of_its_own(run):
     assert not run.record_path().exists()
 
 
+@pytest.mark.slow
 def test_pictures_carry_their_description(run):
     record = evaluate(run.folder)
     for name in ("cases", "surfaces", "curves"):
@@ -174,6 +176,7 @@ def opened(monkeypatch) -> list[str]:
 
 
 @pytest.mark.parametrize("cache", ["empty", "filled"])
+@pytest.mark.slow
 def test_each_file_is_read_once(run, tmp_path, monkeypatch, opened, cache):
     monkeypatch.setenv("DUALSEG_CACHE", str(tmp_path / "cache"))
     if cache == "filled":
@@ -184,6 +187,7 @@ def test_each_file_is_read_once(run, tmp_path, monkeypatch, opened, cache):
     assert sorted(opened) == sorted(TEST)
 
 
+@pytest.mark.slow
 def test_on_the_full_grid_only_the_cache_is_read(la_root, tmp_path, opened):
     experiment = small_experiment(la_root, resolution="full", iterations=1)
     folder = fit(experiment, tmp_path / "run").folder
@@ -235,6 +239,7 @@ def test_data_that_moved_are_found_by_root(run, la_root, tmp_path):
     assert evaluate(run.folder, root=moved)["config"]["root"] is None
 
 
+@pytest.mark.slow
 def test_publish_copies_the_test_record_only(run, tmp_path):
     target = tmp_path / "records"
     with pytest.raises(DualsegError, match="found none; measure the run first"):

@@ -445,6 +445,7 @@ def nbval(path: Path) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_nbval_sees_a_changed_number_in_a_tagged_cell(recorded, tmp_path):
     notebook = copy.deepcopy(recorded[1])
     notebook.cells = [notebook.cells[7]]

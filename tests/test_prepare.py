@@ -190,6 +190,7 @@ def test_split_is_drawn_from_labeled_cases_with_a_seed(raw):
         data.split(3, validation=2)
 
 
+@pytest.mark.slow
 def test_validation_cases_are_labeled_ones(raw):
     run_prepare(raw)
     data = open_dataset(str(raw / "data"))
@@ -339,6 +340,7 @@ def test_an_interrupted_preparation_goes_on(raw, monkeypatch):
     assert again == ["scan1"]
 
 
+@pytest.mark.slow
 def test_train_evaluate_predict_on_a_prepared_folder(raw):
     run_prepare(raw)
     experiment = Experiment(str(raw / "data"), "smoke", seed=1)
@@ -394,6 +396,7 @@ def test_pictures_have_the_proportions_of_each_case(tmp_path, monkeypatch):
     assert found == {"a": 1.0, "c": 4.0}
 
 
+@pytest.mark.slow
 def test_two_foreground_classes_train(raw):
     run_prepare(raw, recipe=Recipe(values=(1, 2)))
     experiment = Experiment(str(raw / "data"), "smoke", iterations=2)
@@ -406,6 +409,7 @@ def test_losses_of_own_data_are_those_of_la():
     assert preset_settings("dual", "paper", "folder") == preset_settings("dual", "paper", "la")
 
 
+@pytest.mark.slow
 def test_commands_of_the_readme(raw, capsys, monkeypatch):
     monkeypatch.chdir(raw)
     for command in (

@@ -94,6 +94,7 @@ def test_la_landmark_is_found_in_all_48_orientations(tmp_path):
 
 
 @pytest.mark.usefixtures("no_pictures")
+@pytest.mark.slow
 def test_dicom_landmark_is_found_in_all_48_orientations(tmp_path):
     units, label = ct(), volumes()[1]
     ids = [f"PANCREAS_{i:04d}" for i in range(1, 49)]
@@ -331,6 +332,7 @@ def test_pancreas_takes_the_lists_that_fit_the_files(tmp_path, withdrawn, name):
 
 
 @pytest.mark.usefixtures("no_pictures")
+@pytest.mark.slow
 def test_brats_holds_out_its_validation_list(tmp_path):
     train, test = published_lists("brats2019")
     label = np.zeros((4, 4, 4), np.uint8)
@@ -352,6 +354,7 @@ def test_brats_holds_out_its_validation_list(tmp_path):
 # Trained on, measured, predicted with.
 
 
+@pytest.mark.slow
 def test_la_from_raw_trains_and_predicts(tmp_path):
     ids = make_la(tmp_path / "raw")
     how = lists(tmp_path, ids[:3], ids[3:])
@@ -389,6 +392,7 @@ def test_prediction_windows_a_ct_as_the_preparation_did(tmp_path):
     assert (probabilities[0] != probabilities[2]).any()  # the window is of Hounsfield units
 
 
+@pytest.mark.slow
 def test_four_modalities_from_raw_to_prediction(tmp_path):
     ids = make_brats(tmp_path / "raw")
     how = lists(tmp_path, ids[:3], ids[3:])
@@ -455,6 +459,7 @@ def test_wrong_modalities_are_refused_by_predict(tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_classes_are_measured_one_by_one(tmp_path, capsys):
     ids = make_brats(tmp_path / "raw")
     how = lists(tmp_path, ids[:3], ids[3:])

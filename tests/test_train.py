@@ -64,6 +64,7 @@ def test_a_run_leaves_config_data_log_and_weights(small, tmp_path, method):
     assert log[2]["loss"] == pytest.approx(total)
 
 
+@pytest.mark.slow
 def test_training_learns_the_ball(small, tmp_path):
     run = fit(
         small.replace(iterations=60, learning_rate=0.05, filters=4, checkpoint_every=1000),
@@ -112,6 +113,7 @@ def test_resumed_after_a_crash_bit_identical(small, tmp_path, monkeypatch, crash
     "kill -9 from outside, then --resume on the command line",
     "the weights are bit for bit those of an undisturbed run",
 )
+@pytest.mark.slow
 def test_killed_process_resumes_bit_identical(small, tmp_path):
     """SIGKILL half way, from outside, then --resume on the command line."""
     small = small.replace(iterations=16, checkpoint_every=5)
@@ -260,6 +262,7 @@ def run_in_pieces(experiment, out) -> list[Run]:
     "a checkpoint and the exit status 75; call after call, the same weights, bit for bit",
 )
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.slow
 def test_minutes_that_are_up_end_a_call_with_a_checkpoint(small, tmp_path, observed, method):
     small = small.replace(method=method, checkpoint_every=1000)
     runs = run_in_pieces(small, tmp_path / "pieces")
