@@ -43,7 +43,7 @@ def data_fetch(dataset: Positional[str], root: Path, source: str | None = None) 
 
     Args:
         dataset: "la" is downloaded; how to get others (e.g. "la-challenge") is explained.
-        root: Folder to put it.
+        root: Folder for the files.
         source: Another base address with the same files (a mirror).
     """
     from ..data.download import checksums, fetch
@@ -115,7 +115,7 @@ def data_export(
 
     Args:
         dataset: Name of the data set, or a folder that `dualseg data prepare` made.
-        case: Its id (`dualseg data check` lists them).
+        case: The case's id (`dualseg data check` lists them).
         out: The image to write, .nii or .nii.gz; several modalities go to a file each, its name
             after the file's.
         label: Also write the label, to this file.

@@ -51,7 +51,7 @@ def notebooks_run(
     With --workers or --cluster slurm, they run as jobs, several at a time.
 
     Args:
-        names: Numbers like 02; all notebooks without.
+        names: Numbers like 02; if none is given, all notebooks.
         profile: The parameter `profile`: "smoke", "lesson" or "full".
         parameters: A parameter's name and value; may be given several times.
         over: A parameter's name and values, as `--over seed 0 1 2`: a run with each of them, in
@@ -106,7 +106,7 @@ def notebooks_record(names: Positional[tuple[str, ...]], folder: Path = FOLDER) 
     Example: dualseg notebooks record 02
 
     Args:
-        names: Numbers like 02.
+        names: Numbers like 02; at least one.
         folder: Folder of the notebooks.
     """
     from ..course.authoring.notebook_files import notebook_paths
@@ -125,7 +125,7 @@ def notebooks_check(names: Names = (), folder: Path = FOLDER) -> None:
     Example: dualseg notebooks check
 
     Args:
-        names: Numbers like 02; all notebooks without.
+        names: Numbers like 02; if none is given, all notebooks.
         folder: Folder of the notebooks.
     """
     from ..course.authoring.check import check_notebook
@@ -149,7 +149,7 @@ def notebooks_exercises(names: Names = (), folder: Path = FOLDER) -> None:
     Example: dualseg notebooks exercises 02
 
     Args:
-        names: Numbers like 02; all notebooks without.
+        names: Numbers like 02; if none is given, all notebooks.
         folder: Folder of the notebooks.
     """
     from ..course.authoring.notebook_files import notebook_paths, read_notebook

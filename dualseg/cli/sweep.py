@@ -41,8 +41,8 @@ def sweep(
         dataset: Names, NAME=FOLDER where the files of a set are needed, or prepared folders.
         methods: "supervised", "dual"; a method without presets is run once for all of them.
         presets: As for `dualseg train`.
-        labeled: Numbers of labeled cases; without, each data set's usual one.
-        seeds: Of the runs.
+        labeled: Numbers of labeled cases; if none is given, each data set's usual one.
+        seeds: Seeds of the runs.
         profile: "smoke", "lesson" or "full".
         settings: Further settings of all runs as NAME=VALUE, e.g. iterations=200 patch=48,32,32.
         resources: Where the runs are done.

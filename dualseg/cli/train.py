@@ -36,8 +36,8 @@ def train_command(argv: Sequence[str]) -> Callable[..., int]:
             out: Folder of the run.
             experiment: The run.
             resume: Go on with an interrupted run; its own settings are the defaults then.
-            max_minutes: Stop after so many minutes with a checkpoint and the exit status 75, to go
-                on with --resume: for jobs whose time is limited.
+            max_minutes: Stop after this many minutes with a checkpoint and exit status 75, to go on
+                with --resume: for jobs whose time is limited.
         """
         return _train(out, experiment, resume, max_minutes)
 

@@ -40,13 +40,13 @@ class Experiment(Settings):
     profile: Profile
     """Sizes to start from: "smoke" (seconds), "lesson" (minutes on a laptop), "full" (one GPU)."""
     labeled: Annotated[int, Range(1)]
-    """Labeled cases: the first so many of the training list that have a label; the others are used
-    without labels."""
+    """Number of labeled cases: the first of the training list that have a label; the others are
+    used without labels."""
     validation: Annotated[int, Range(0)]
-    """Hold out the last so many of the training list that have a label, to choose settings without
-    the test set."""
+    """Number of cases to hold out: the last of the training list that have a label, to choose
+    settings without the test set."""
     seed: Annotated[int, Range(0)]
-    """Of the initial weights, crops and dropout."""
+    """Seed of the initial weights, crops and dropout."""
     train: TrainConfig
     settings: Settings
 

@@ -57,11 +57,11 @@ class TrainConfig(Settings):
     """"step": a tenth at 2500/6000 and again at 5000/6000 of the training; "poly": (1 - t)^0.9;
     "own": the method's own (constant, if it has none)."""
     normalise: Literal["zscore", "stored"] = "zscore"
-    """"zscore": each volume to mean 0, standard deviation 1; "stored": intensities as filed."""
+    """"zscore": each volume to mean 0, standard deviation 1; "stored": the files' intensities."""
     flips: bool = False
     """Random quarter turns in the x-y plane and flips along x and y (the paper crops only)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the networks' forward pass; "auto": bfloat16 on a GPU that has it, else float32."""
+    """Precision of the forward pass; "auto": bfloat16 on a GPU that has it, else float32."""
     checkpoint_every: _Count = 100
     """Steps between checkpoints."""
     compile: bool = False

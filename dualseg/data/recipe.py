@@ -49,7 +49,7 @@ class Recipe(Settings):
     test_share: float = 0.2
     """Part of the labeled cases drawn for testing, where no lists are published or given."""
     seed: Annotated[int, Range(0)] = 0
-    """Of that draw, and of the margins."""
+    """Seed of that draw, and of the margins."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -29,7 +29,7 @@ def watch(
     terms: bool = False,
     tensorboard: Path | None = None,
 ) -> None:
-    """Watch the runs below a folder: how far, how good, how long still; never changes a run.
+    """Watch the runs below a folder: progress, loss, Dice, time left; never changes a run.
 
     Example: dualseg watch runs --terms
 

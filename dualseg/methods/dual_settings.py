@@ -20,7 +20,10 @@ _Share = Annotated[float, Range(0, 1)]
 
 @dataclass(frozen=True)
 class DualSettings(Settings):
-    """Choices of the losses of the method "dual"; the defaults are the paper's, for LA."""
+    """Choices of the losses of the method "dual"; the defaults are the paper's, for LA.
+
+    A number in square brackets is that of a disputed point, as `dualseg explain` prints it.
+    """
 
     alpha: _Weight = 0.5
     """Weight of the consistency term (eqs. 2, 6; 0: off). The paper: 0.5, Pancreas 0.6 [31]."""

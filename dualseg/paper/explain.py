@@ -53,8 +53,7 @@ def explain(preset: str | None, dataset: str, at: float = 0.0, method: str = "du
         f'preset "{experiment.preset}" on {experiment.dataset}: '
         f"{built.presets[experiment.preset].about}.",
         _changes(built),
-        "The loss is the sum of weight x term (eq. 1) at t = step / steps; each network's contrast "
-        "has half of lambda_c:",
+        f"The loss is the sum of weight x term (eq. 1) at t = step / steps{_halved(built)}:",
         columns([_WEIGHT_HEADER, *_weight_rows(built, at)], "  "),
     ]
     if isinstance(built, TwoNetworks):
@@ -104,6 +103,11 @@ def explain_gradients(preset: str | None, dataset: str, method: str = "dual") ->
 
 
 _WEIGHT_HEADER = ["term", "now", *(f"t={t:g}" for t in TIMES)]
+
+
+def _halved(built: Method) -> str:
+    two = "contrast_a" in built.weights(Progress(0, 1))
+    return "; each network's contrast has half of lambda_c" if two else ""
 
 
 def _weight_rows(built: Method, at: float) -> list[list[str]]:

@@ -64,7 +64,7 @@ def prepare(
     Args:
         images: Folder with <case>_flair.nii.gz and so on, at any depth.
         out: Folder to make; then `--dataset OUT`.
-        labels: Folder with <case>_seg.nii.gz, if another one.
+        labels: Folder with <case>_seg.nii.gz, if they lie in another one.
         recipe: What is done to each scan; the defaults are those of the compared methods.
         modalities: Channels of the input, in this order.
         train_list: File with training ids, one a line (with --test-list, for other lists).

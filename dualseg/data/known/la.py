@@ -61,7 +61,7 @@ def prepare(
     Args:
         images: Folder with <case>/lgemri.nrrd.
         out: Folder to make; then `--dataset OUT`.
-        labels: Folder with <case>/laendo.nrrd, if another one.
+        labels: Folder with <case>/laendo.nrrd, if they lie in another one.
         recipe: What is done to each scan; the defaults are the published constants.
         train_list: File with training ids, one a line (with --test-list, for other lists).
         test_list: File with test ids.
