@@ -42,6 +42,7 @@ autodoc_typehints = "description"
 autodoc_preserve_defaults = True
 autodoc_default_options = {"no-value": True}
 napoleon_google_docstring = False
+suppress_warnings = ["ref.python"]  # several classes have an attribute of one name
 napoleon_use_rtype = False
 
 smartquotes = False  # options begin with two hyphens

@@ -1,8 +1,11 @@
 """Sliding window: coverage, averaging, padding, against a loop and (where installed) MONAI."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, strategies as st
 
 from dualseg.config.experiment import Experiment
 from dualseg.config.training import TrainConfig
@@ -30,6 +33,14 @@ def identity(windows):
 )
 def test_window_starts_of_the_field(size, starts):
     assert window_starts(size, 112, 18) == starts
+
+
+@given(st.integers(1, 64), st.integers(0, 200), st.integers(1, 64))
+def test_windows_lie_inside_and_leave_no_voxel_out(patch, more, stride):
+    stride = min(stride, patch)
+    starts = window_starts(patch + more, patch, stride)
+    assert starts[0] == 0 and starts[-1] == more
+    assert all(0 < after - before <= stride for before, after in itertools.pairwise(starts))
 
 
 @pytest.mark.parametrize("shape", [(20, 17, 9), (5, 6, 7), (16, 16, 16), (3, 40, 16)])

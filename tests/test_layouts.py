@@ -103,7 +103,7 @@ MISTAKES = {
     "an image as its label": (
         "Medical Segmentation Decathlon",
         "--images imagesTr --labels images",
-        r"images.p0.nii.gz: expected a label, found the same voxels as in its image .*imagesTr",
+        r"images.p\d.nii.gz: expected a label, found the same voxels as in its image .*imagesTr",
     ),
     "the root of a data set": (
         "A folder a case",

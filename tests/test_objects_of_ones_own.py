@@ -109,10 +109,6 @@ def test_an_open_data_set_is_taken(floor, tmp_path):
         fit(floor, tmp_path / "other", dataset=open_dataset("phantom", None, "half"))
 
 
-@pytest.mark.fault(
-    "a finished run asked for again after its data have changed",
-    "refused by the fingerprint",
-)
 def test_a_finished_run_of_other_data_is_not_handed_back(floor, tmp_path):
     run = fit(floor, tmp_path / "run")
     assert fit(floor, run.folder, resume=True).finished

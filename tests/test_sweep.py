@@ -23,7 +23,7 @@ from fake_slurm import install
 
 from dualseg._util.lock import InUse, held
 from dualseg._util.signals import Interrupted, stop_noted
-from dualseg.cli import main as cli
+from dualseg.cli.main import main as cli
 from dualseg.config.experiment import Experiment
 from dualseg.errors import DualsegError
 from dualseg.many_runs import jobs, slurm, sweep as sweeping
