@@ -71,6 +71,10 @@ class Method(nn.Module):
         The data set: its channels and classes.
     """
 
+    title: ClassVar[str] = ""
+    """The method's name in print, as "UA-MT"; empty: its name in `METHODS`."""
+    citation: ClassVar[str] = ""
+    """The key of its publication in docs/references.bib."""
     settings_type: ClassVar[type[Settings]] = Settings
     """Dataclass of the method's own settings; the base class has none."""
     presets: ClassVar[Mapping[str, Preset]] = {"default": Preset("the method as it is")}
