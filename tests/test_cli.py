@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from conftest import TEST, TRAIN
+from PIL import Image
 
 from dualseg.cli import main as cli
 from dualseg.config.experiment import Experiment
@@ -70,6 +71,7 @@ def run(capsys, *words) -> tuple[int, str, str]:
         "records publish",
         "records table",
         "records plot",
+        "records plot-steps",
     ],
 )
 def test_every_command_has_help_with_an_example(capsys, command):
@@ -174,6 +176,15 @@ def test_train_evaluate_predict_publish(capsys, la_root, tmp_path):
         capsys, "records", "plot", "--folder", records, "--out", picture, "--dataset", "phantom"
     )
     assert (status, "expected records of 'phantom'" in err) == (1, True)
+
+
+def test_plot_steps_of_the_kept_records_and_of_none(capsys, tmp_path):
+    kept, picture = Path(__file__).parents[1] / "figures" / "records", tmp_path / "steps.png"
+    draw = ("records", "plot-steps", "--out", picture, "--folder")
+    assert run(capsys, *draw, kept)[0] == 0
+    assert "la_paper_3000steps_rate0.01_seed0 73.6" in Image.open(picture).text["Description"]
+    assert "found none" in run(capsys, *draw, kept / "benchmarks")[2]
+    assert "several rates" in run(capsys, *draw, kept / "la")[2]
 
 
 @pytest.mark.slow

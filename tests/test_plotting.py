@@ -25,7 +25,7 @@ from dualseg.plotting import (
     surfaces,
     to_display,
 )
-from dualseg.plotting.charts import moving_average, plot_comparison, plot_curves
+from dualseg.plotting.charts import moving_average, plot_comparison, plot_curves, plot_over_steps
 
 # One letter each of L/R, P/A and S/I, in any order: all 48 ways to store a volume.
 CODES = ["".join(code) for trio in product("LR", "PA", "SI") for code in permutations(trio)]
@@ -458,6 +458,38 @@ def test_comparison_of_a_run_without_any_distance(tmp_path):
     save(figure, tmp_path / "one.png", "One case, missed.")
     with pytest.raises(ValueError, match="at least one record"):
         plot_comparison([])
+
+
+# --- Dice over steps
+
+
+def trained(method, dice, steps, rate, schedule="poly", seed=0):
+    one = record(method, [dice], [3], {"dice": dice, "hd95": 3}, {"dice": 1, "hd95": 1}, seed)
+    one["config"] |= {"iterations": steps, "learning_rate": rate, "schedule": schedule}
+    return one
+
+
+def test_dice_over_steps_has_a_panel_a_rate_and_goes_through_the_means_of_seeds():
+    records = [
+        trained("supervised", 60, 100, 0.05),
+        trained("supervised", 70, 400, 0.05),
+        trained("supervised", 74, 400, 0.05, seed=1),
+        trained("supervised", 75, 3000, 0.01, "step"),
+        trained("dual", 20, 400, 0.05),
+        trained("dual", 80, 3000, 0.01, "step"),
+        trained("once", 99, 400, 0.05),
+    ]
+    figure = plot_over_steps(records)
+    fast, slow = figure.axes
+    assert fast.get_title().startswith("rate 0.05") and slow.get_title().startswith("rate 0.01")
+    assert [tick.get_text() for tick in fast.get_xticklabels()] == ["100", "400"]
+    assert [line[:, 1].tolist() for line in lines(fast, "means")] == [[60, 72], [20]]
+    assert sorted(y for line in lines(fast, "runs") for y in line[:, 1]) == [20, 60, 70, 74]
+    assert [line[:, 1].tolist() for line in lines(slow, "means")] == [[75], [80]]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["supervised", "dual"]
+    with pytest.raises(ValueError, match="trained in two ways"):
+        plot_over_steps(records[-1:])
 
 
 # --- Colours

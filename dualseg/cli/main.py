@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. One sentence for what the user can put right."""
     argv = sys.argv[1:] if argv is None else list(argv)
     spell_signs_out()
+    # Of the other commands, whose mistakes it looks up in `train`, too, which has no defaults then.
+    warnings.filterwarnings("ignore", "The field `experiment`", UserWarning, "tyro")
     try:
         with stop_raised():
             app, config = _app(argv), (OmitArgPrefixes,)

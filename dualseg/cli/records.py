@@ -84,8 +84,7 @@ def records_plot(out: Path, dataset: str = "la", folder: Path = Path("figures/re
         dataset: Name of the data set.
         folder: Folder of the records.
     """
-    if out.suffix != ".png":
-        raise DualsegError(f"{out}: expected a name that ends in .png.")
+    _require_png(out)
     from ..plotting.charts import plot_comparison
     from ..plotting.style import save
     from ..runs.records import load_records
@@ -102,9 +101,58 @@ def records_plot(out: Path, dataset: str = "la", folder: Path = Path("figures/re
     print(f"{out}: {len(records)} runs drawn.")
 
 
+def records_plot_steps(
+    out: Path, dataset: str = "la", labeled: int = 8, folder: Path = Path("figures/records")
+) -> None:
+    """Draw test Dice over the number of steps, a panel for each learning rate.
+
+    Records in folders within FOLDER count, too; methods that were trained in one way only do not.
+
+    Example: dualseg records plot-steps --out figures/la_dice_over_steps.png
+
+    Args:
+        out: The PNG to write.
+        dataset: Name of the data set.
+        labeled: Number of labeled cases.
+        folder: Folder of the records.
+    """
+    _require_png(out)
+    from ..plotting.charts import plot_over_steps
+    from ..plotting.style import save
+    from ..runs.records import load_records
+
+    places = [folder, *(p for p in folder.iterdir() if p.is_dir() and p.name != "benchmarks")]
+    wanted = {"dataset": dataset, "labeled": labeled, "profile": "lesson"}
+    records = [
+        record
+        for place in places
+        for record in load_records(place)
+        if record["split"] == "test" and wanted.items() <= record["config"].items()
+    ]
+    if not records:
+        raise DualsegError(f"{folder}: expected records of {dataset!r} at 'lesson', found none.")
+    means = ", ".join(f"{r['name']} {r['mean']['dice']:.1f}" for r in records)
+    alt = f"Test Dice over training steps for each learning rate; {means}."
+    try:
+        figure = plot_over_steps(records)
+    except ValueError as error:
+        raise DualsegError(
+            f"{folder}: expected records of one method at several rates or numbers of steps, "
+            "found none."
+        ) from error
+    save(figure, out, alt=alt)
+    print(f"{out}: drawn from {len(records)} records.")
+
+
+def _require_png(path: Path) -> None:
+    if path.suffix != ".png":
+        raise DualsegError(f"{path}: expected a name that ends in .png.")
+
+
 COMMANDS = {
     "publish": records_publish,
     "table": records_table,
     "plot": records_plot,
+    "plot-steps": records_plot_steps,
     "beside-paper": records_beside_paper,
 }

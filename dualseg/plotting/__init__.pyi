@@ -2,6 +2,7 @@ from .charts import (
     moving_average as moving_average,
     plot_comparison as plot_comparison,
     plot_curves as plot_curves,
+    plot_over_steps as plot_over_steps,
 )
 from .slices import (
     LETTERS as LETTERS,

@@ -1,4 +1,4 @@
-"""Charts of numbers: the learning curves of a run, and the cases of several runs side by side."""
+"""Charts of numbers: learning curves, cases of several runs side by side, Dice over the steps."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ..methods import METHODS
 from ..runs.records import losses_of
 from .style import ROLES, WIDTH, styles
 
+SCHEDULES = {"poly": "(1 - t)^0.9", "step": "two drops to a tenth", "own": "the method's own"}
 SCORES = {"dice": "Dice (%), higher is better", "hd95": "95HD (voxel), lower is better"}
 
 
@@ -167,4 +169,63 @@ def plot_comparison(records: Sequence[dict]) -> Figure:
         names.append("\n".join([*lines, f"seed {record['config']['seed']}", empty]))
     axes[-1].set_xticks(range(len(records)), names, size=size)
     figure.supxlabel("dot: a test case; bar: mean; whisker: standard error of cases", fontsize=9)
+    return figure
+
+
+def plot_over_steps(records: Sequence[dict]) -> Figure:
+    """Test Dice over the number of steps, a panel for each learning rate, a line for each method.
+
+    Only methods that were trained with more than one rate or number of steps are drawn.
+
+    Parameters
+    ----------
+    records : of one data set and number of labels
+
+    Returns
+    -------
+    Figure
+        Not yet saved; see `save`. Small marks are runs (seeds), the line goes through their means.
+
+    Raises
+    ------
+    ValueError
+        If no method was trained in two ways.
+    """
+    runs: dict[str, dict[tuple, list[float]]] = {}
+    for record in records:
+        config = record["config"]
+        how = (config["learning_rate"], config["schedule"], config["iterations"])
+        found = runs.setdefault(losses_of(config) or config["method"], {})
+        found.setdefault(how, []).append(record["mean"]["dice"])
+    runs = {name: found for name, found in runs.items() if len(found) > 1}
+    if not runs:
+        raise ValueError("plot_over_steps needs a method trained in two ways, found none.")
+    look = styles(runs)
+    panels: dict[tuple, set[int]] = {}
+    for found in runs.values():
+        for rate, schedule, count in found:
+            panels.setdefault((rate, schedule), set()).add(count)
+    ways = sorted(panels, reverse=True)
+    widths = [len(panels[way]) for way in ways]
+    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+    axes = figure.subplots(1, len(ways), sharey=True, squeeze=False, width_ratios=widths)[0]
+    for axis, way in zip(axes, ways, strict=True):
+        steps = sorted(panels[way])
+        rate, schedule = way
+        axis.set_title(f"rate {rate:g},\n{SCHEDULES[schedule]}", fontsize=10)
+        for n, (name, found) in enumerate(runs.items()):
+            shift = 0.12 * (n - (len(runs) - 1) / 2)  # so that methods do not hide each other
+            here = {count: dice for (*how, count), dice in found.items() if tuple(how) == way}
+            points = [(steps.index(count) + shift, dice) for count, dice in here.items()]
+            for x, dice in points:
+                axis.plot([x] * len(dice), dice, "o", ms=4, color=look[name]["color"], gid="runs")
+            means = sorted((x, np.mean(dice)) for x, dice in points)
+            axis.plot(*zip(*means, strict=True), marker="_", ms=12, gid="means", **look[name])
+        axis.set_xticks(range(len(steps)), [str(count) for count in steps])
+        axis.set_xlim(-0.5, len(steps) - 0.5)
+        axis.grid(axis="y", alpha=0.4)
+    axes[0].set_ylabel("Dice of the test cases (%)")
+    figure.supxlabel("training steps; dot: one run (seed); line: mean of the runs", fontsize=9)
+    handles = [Line2D([], [], **look[name]) for name in runs]
+    figure.legend(handles, runs, loc="outside upper center", ncols=len(runs), handlelength=4)
     return figure
