@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -16,7 +16,7 @@ from ..config.training import Progress, TrainConfig
 from ..data.batches import Batch
 from ..data.spec import DatasetSpec
 from ..errors import DualsegError
-from ..networks._blocks import NetworkOutput
+from ..networks._blocks import Features, Initialization, NetworkOutput
 from ..networks.resnet34 import ResNet34
 from ..networks.vnet import VNet
 
@@ -206,28 +206,110 @@ def sgd(module: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     )
 
 
-class TwoNetworks(Method):
+class NetworkMethod(Method):
+    """A method of 3D networks: their sizes, their memory layout and their precision.
+
+    A subclass builds its networks with `build` and calls them with `run`.
+    """
+
+    memory_format = torch.channels_last_3d
+    """Of volumes and weights: so the 3D convolutions run faster, on CPUs too."""
+
+    def __init__(self, settings: Settings, config: TrainConfig, spec: DatasetSpec):
+        super().__init__(settings, config, spec)
+        self.sizes = {
+            "in_channels": spec.channels,
+            "classes": len(spec.classes),
+            "filters": config.filters,
+        }
+        self.precision = config.precision
+
+    def build(self, kind: Callable[..., nn.Module], **arguments: Any) -> nn.Module:
+        """A network of the run's `in_channels`, `classes` and `filters`, and other arguments."""
+        # Torch's types lack this argument.
+        return kind(**self.sizes, **arguments).to(  # type: ignore[call-overload]
+            memory_format=self.memory_format
+        )
+
+    def run(self, network: Callable[[Tensor], Any], image: Tensor) -> Any:
+        """Call a network in the run's precision.
+
+        Parameters
+        ----------
+        network : callable
+        image : Tensor, shape (B, channels, X, Y, Z)
+
+        Returns
+        -------
+        Tensor, or tuple of Tensor, or of such tuples
+            What the network returns, in float32 but for `features`, which are large.
+        """
+        image = image.contiguous(memory_format=self.memory_format)
+        device = image.device.type
+        half = self.precision_on(device) == "bfloat16"
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            output = network(image)
+        return _in_float32(output)
+
+    def precision_on(self, device: str) -> str:
+        if self.precision != "auto":
+            return self.precision
+        # Most CPUs have no bfloat16 units and would emulate it, slowly.
+        pays = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bfloat16" if pays else "float32"
+
+
+def _in_float32(output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return output.float()
+    if hasattr(output, "_asdict"):
+        large = ("features",)
+        parts = {n: _in_float32(v) for n, v in output._asdict().items() if n not in large}
+        return output._replace(**parts)
+    return tuple(map(_in_float32, output))
+
+
+class OneNetwork(NetworkMethod):
+    """A method that predicts with one network, called `network`; the usual one is a V-Net.
+
+    A subclass implements `loss` and `weights`. One with another network overrides `build_network`,
+    and where that returns no `NetworkOutput` also `predict_members`.
+    """
+
+    members = ("network",)
+    initialization: ClassVar[Initialization] = "default"
+    """The published programs of one V-Net leave its weights as PyTorch draws them."""
+
+    def __init__(self, settings: Settings, config: TrainConfig, spec: DatasetSpec):
+        super().__init__(settings, config, spec)
+        self.network = self.build_network()
+
+    def build_network(self) -> nn.Module:
+        """The network, with the run's sizes and its first weights."""
+        return self.build(VNet, initialization=self.initialization)
+
+    def forward(self, image: Tensor) -> Any:
+        """The network's output for an image (B, channels, X, Y, Z), with float32 logits."""
+        return self.run(self.network, image)
+
+    def predict_members(self, patch: Tensor) -> Tensor:
+        return self(patch).logits.softmax(1)[None]
+
+
+class TwoNetworks(NetworkMethod):
     """The paper's pair: `a` (ResNet34) and `b` (V-Net), predicting by the mean of their softmax.
 
     A subclass implements `terms` and `weights`.
     """
 
     members = ("A", "B")
-    memory_format = torch.channels_last_3d
-    """Of volumes and weights: so the 3D convolutions run faster, on CPUs too."""
+    features: ClassVar[Features] = "last"
+    """Which maps the networks give beside the logits (see `networks.ResNet34`)."""
 
     def __init__(self, settings: Settings, config: TrainConfig, spec: DatasetSpec):
         super().__init__(settings, config, spec)
-        sizes = {
-            "in_channels": spec.channels,
-            "classes": len(spec.classes),
-            "filters": config.filters,
-        }
-        self.a = ResNet34(**sizes)
-        self.b = VNet(**sizes)
-        self.precision = config.precision
-        # Torch's types lack this argument.
-        self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.a = self.build(ResNet34, features=self.features)
+        self.b = self.build(VNet, features=self.features)
 
     def terms(self, out_a: NetworkOutput, out_b: NetworkOutput, label: Tensor) -> dict[str, Tensor]:
         """Compute the terms of `loss` from the outputs of both networks.
@@ -252,20 +334,7 @@ class TwoNetworks(Method):
 
     def forward(self, image: Tensor) -> tuple[NetworkOutput, NetworkOutput]:
         """Outputs of A and B, with float32 logits, for an image (B, channels, X, Y, Z)."""
-        image = image.contiguous(memory_format=self.memory_format)
-        device = image.device.type
-        half = self.precision_on(device) == "bfloat16"
-        with torch.autocast(device, torch.bfloat16, enabled=half):
-            outputs = self.a(image), self.b(image)
-        a, b = (NetworkOutput(out.logits.float(), out.features) for out in outputs)
-        return a, b
+        return self.run(self.a, image), self.run(self.b, image)
 
     def predict_members(self, patch: Tensor) -> Tensor:
         return torch.stack([out.logits.softmax(1) for out in self(patch)])
-
-    def precision_on(self, device: str) -> str:
-        if self.precision != "auto":
-            return self.precision
-        # Most CPUs have no bfloat16 units and would emulate it, slowly.
-        pays = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return "bfloat16" if pays else "float32"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -28,6 +26,7 @@ from ..losses.entropy import keep_below
 from ..networks._blocks import NetworkOutput
 from .base import TwoNetworks
 from .dual_settings import DUAL_EQUATIONS, DUAL_MEASUREMENTS, DUAL_PRESETS, DualSettings
+from .parts.ramps import ramp
 
 
 class Dual(TwoNetworks):
@@ -52,7 +51,7 @@ class Dual(TwoNetworks):
 
 def dual_weights(choices: DualSettings, progress: Progress) -> dict[str, float]:
     """The weight of each term of eq. 1 at a step, by name; without those that are switched off."""
-    rise = _ramp(progress.fraction, choices.ramp_up)
+    rise = ramp(progress, choices.ramp_up)
     contrast = choices.weight_contrast * contrast_weight(progress, choices.contrast_schedule)
     weights = {
         "supervised_a": 1.0,
@@ -72,10 +71,6 @@ def dual_weights(choices: DualSettings, progress: Progress) -> dict[str, float]:
     if choices.uncertainty_direction == "b_to_a":
         del weights["uncertainty_b"]
     return {name: weight for name, weight in weights.items() if weight > 0}
-
-
-def _ramp(t: float, length: float) -> float:
-    return 1.0 if t >= length else math.exp(-5 * (1 - t / length) ** 2)
 
 
 def dual_terms(

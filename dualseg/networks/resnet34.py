@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._blocks import SegmentationNetwork, with_norm
+from ._blocks import Decoder, Features, Initialization, SegmentationNetwork, with_norm
 
 
 class BasicBlock(nn.Module):
@@ -59,7 +59,20 @@ class ResNet34(SegmentationNetwork):
     in_channels : modalities of the image
     classes : of the logits, with the background
     filters : channels of the first of five levels; each further one has twice as many
+    initialization : of the convolutions, "kaiming" or PyTorch's "default"
+    features : which maps the output holds, "last", "dropped" or "half" (see `Decoder`)
     """
 
-    def __init__(self, in_channels: int = 1, classes: int = 2, filters: int = 16):
-        super().__init__(ResNet34Encoder(in_channels, filters), in_channels, classes, filters)
+    def __init__(
+        self,
+        in_channels: int = 1,
+        classes: int = 2,
+        filters: int = 16,
+        initialization: Initialization = "kaiming",
+        features: Features = "last",
+    ):
+        encoder, decoder = (
+            ResNet34Encoder(in_channels, filters),
+            Decoder(classes, filters, features=features),
+        )
+        super().__init__(encoder, decoder, in_channels, initialization)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ._blocks import SegmentationNetwork, conv_block, with_norm
+from ._blocks import (
+    Decoder,
+    Features,
+    Initialization,
+    SegmentationNetwork,
+    conv_block,
+    with_norm,
+)
 
 
 class VNetEncoder(nn.Module):
@@ -40,7 +47,20 @@ class VNet(SegmentationNetwork):
     in_channels : modalities of the image
     classes : of the logits, with the background
     filters : channels of the first of five levels; each further one has twice as many
+    initialization : of the convolutions, "kaiming" or PyTorch's "default"
+    features : which maps the output holds, "last", "dropped" or "half" (see `Decoder`)
     """
 
-    def __init__(self, in_channels: int = 1, classes: int = 2, filters: int = 16):
-        super().__init__(VNetEncoder(in_channels, filters), in_channels, classes, filters)
+    def __init__(
+        self,
+        in_channels: int = 1,
+        classes: int = 2,
+        filters: int = 16,
+        initialization: Initialization = "kaiming",
+        features: Features = "last",
+    ):
+        encoder, decoder = (
+            VNetEncoder(in_channels, filters),
+            Decoder(classes, filters, features=features),
+        )
+        super().__init__(encoder, decoder, in_channels, initialization)
