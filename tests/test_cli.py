@@ -207,7 +207,7 @@ WRONG = {
         ["train", "--dataset", "heart"],
         "dataset: expected one of brats2019, folder, la",
     ),
-    "unknown method": (["train", "--method", "magic"], "method: expected one of dual, supervised"),
+    "unknown method": (["train", "--method", "magic"], "method: expected one of"),
     "unknown profile": (["train", "--profile", "huge"], "profile: expected one of full, lesson"),
     "no root": (["train", "--dataset", "la"], "give --root DIR"),
     "nothing to fetch": (

@@ -254,7 +254,8 @@ def test_from_the_help_to_a_row_of_the_table(toy, tmp_path, capsys, monkeypatch)
     monkeypatch.delitem(METHODS, "toy")
     assert main(["records", "table", "--folder", str(records)]) == 0
     assert main(["train", "--out", str(out), "--resume"]) == 1
-    assert "method: expected one of dual, supervised, found 'toy'" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "method: expected one of" in error and "found 'toy'" in error
 
 
 def rank_main(rank: int, port: int, out: str, experiment: Experiment, work: str) -> None:

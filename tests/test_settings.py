@@ -153,8 +153,8 @@ def test_numpy_numbers_and_lists_become_plain(name, value, expected):
         ({"labeled": True}, "labeled: expected a whole number of at least 1, found True"),
         ({"dataset": None}, "dataset: expected a text or a path, found None"),
         ({"root": 3}, "root: expected a text or a path, found 3"),
-        ({"method": "magic"}, "method: expected one of dual, supervised, found 'magic'"),
-        ({"method": ["dual"]}, "method: expected one of dual, supervised, found"),
+        ({"method": "magic"}, "method: expected one of .*dual, .*supervised, .*found 'magic'"),
+        ({"method": ["dual"]}, "method: expected one of .*dual, .*supervised, .*found"),
         ({"preset": 1}, "preset: expected one of cce, .* which the method 'dual' has, found 1"),
         (
             {"method": "supervised", "preset": "paper"},

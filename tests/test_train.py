@@ -31,6 +31,8 @@ from dualseg.runs.run import Run
 from dualseg.training import loop as training, start as run_start
 from dualseg.training.loop import fit
 
+PAIR = ("dual", "supervised")  # the other methods: test_every_method.py
+
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
     return read_checkpoint(run.weights_path)[0]
@@ -42,7 +44,7 @@ def assert_same_weights(a: Run, b: Run) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PAIR)
 def test_a_run_leaves_config_data_log_and_weights(small, tmp_path, method):
     run = fit(small.replace(method=method), tmp_path / "run")
     info = run.info()
@@ -85,7 +87,7 @@ def test_same_seed_same_weights_other_seed_other_weights(small, tmp_path):
     "an exception at any step",
     "resumed, weights and log are bit for bit those of an undisturbed run",
 )
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PAIR)
 @pytest.mark.parametrize("crash_at", [1, 2, 3, 5])
 def test_resumed_after_a_crash_bit_identical(small, tmp_path, monkeypatch, crash_at, method):
     small = small.replace(method=method)
@@ -261,7 +263,7 @@ def run_in_pieces(experiment, out) -> list[Run]:
     "the minutes of --max-minutes are up",
     "a checkpoint and the exit status 75; call after call, the same weights, bit for bit",
 )
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PAIR)
 @pytest.mark.slow
 def test_minutes_that_are_up_end_a_call_with_a_checkpoint(small, tmp_path, observed, method):
     small = small.replace(method=method, checkpoint_every=1000)
@@ -535,7 +537,7 @@ def test_torn_log_line_is_dropped(small, tmp_path, monkeypatch):
 
 def test_unknown_method(small, tmp_path):
     with pytest.raises(
-        DualsegError, match="method: expected one of dual, supervised, found 'magic'"
+        DualsegError, match="method: expected one of .*dual, .*supervised, .*found 'magic'"
     ):
         fit(small.replace(method="magic"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

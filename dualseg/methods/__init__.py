@@ -12,14 +12,27 @@ import torch
 
 from ..data.spec import DatasetSpec
 from .base import Equation, Method, Preset, TwoNetworks
+from .bcp import BCP
+from .dtc import DTC
 from .dual import Dual, dual_terms, dual_weights
 from .dual_settings import DualSettings
+from .sassnet import SASSNet
+from .ss_net import SSNet
 from .supervised import Supervised
+from .urpc import URPC
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
 
-METHODS: dict[str, type[Method]] = {"dual": Dual, "supervised": Supervised}
+METHODS: dict[str, type[Method]] = {
+    "dual": Dual,
+    "supervised": Supervised,
+    "sassnet": SASSNet,
+    "dtc": DTC,
+    "ss_net": SSNet,
+    "bcp": BCP,
+    "urpc": URPC,
+}
 
 __all__ = [
     "METHODS",

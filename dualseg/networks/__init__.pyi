@@ -3,6 +3,16 @@ from ._blocks import (
     conv_block as conv_block,
     count_parameters as count_parameters,
 )
+from .discriminator import (
+    VolumeDiscriminator as VolumeDiscriminator,
+)
+from .distance_vnet import (
+    DistanceOutput as DistanceOutput,
+    DistanceVNet as DistanceVNet,
+)
+from .pyramid_unet import (
+    PyramidUNet as PyramidUNet,
+)
 from .resnet34 import (
     BasicBlock as BasicBlock,
     ResNet34 as ResNet34,
@@ -11,4 +21,8 @@ from .resnet34 import (
 from .vnet import (
     VNet as VNet,
     VNetEncoder as VNetEncoder,
+)
+from .voxel_heads import (
+    TopMemory as TopMemory,
+    VoxelHeads as VoxelHeads,
 )

@@ -110,8 +110,8 @@ def check_batch(experiment: Experiment, method: Method, ranks: Ranks) -> None:
     labeled, unlabeled = ranks.share("labeled_batch", config.labeled_batch), 0
     if method.uses_unlabeled:
         unlabeled = ranks.share("unlabeled_batch", config.unlabeled_batch)
-    small = all(side <= LEVEL_STRIDE for side in config.patch)
-    if small and method.smallest_pass(labeled, unlabeled) == 1:
+    alone = method.smallest_pass(labeled, unlabeled) == 1
+    if alone and all(side <= LEVEL_STRIDE for side in config.patch):
         raise DualsegError(
             f"patch: expected a side above {LEVEL_STRIDE} for a batch of one sample, found "
             f"{config.patch}: the deepest level would hold one value a channel, and batch "

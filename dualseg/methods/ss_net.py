@@ -1,0 +1,188 @@
+"""SS-Net: predictions that a small noise does not change, and features that gather by class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from .._util.settings import Range, Settings
+from ..config.training import Progress, TrainConfig
+from ..data.batches import Batch
+from ..data.spec import DatasetSpec
+from ..networks.vnet import VNet
+from ..networks.voxel_heads import TopMemory, VoxelHeads
+from .base import Equation, OneNetwork, Preset
+from .parts.adversarial import in_mode, quiet_statistics, virtual_adversarial
+from .parts.dice import dice_linear, soft_dice_linear
+from .parts.ramps import ramp
+
+_Weight = Annotated[float, Range(0)]
+_SMALL = 1e-8  # in place of an empty sum
+
+
+@dataclass(frozen=True)
+class SSNetSettings(Settings):
+    """Settings of "ss_net"; the values are those of the released program."""
+
+    weight_adversarial: _Weight = 1.0
+    """Weight of the smoothness at the end of its ramp (program: consistency)."""
+    weight_contrast: _Weight = 0.1
+    """Weight of the class compactness at the end of its ramp (program: 0.1 of consistency)."""
+    ramp_up: Annotated[float, Range(0, 1)] = 0.4
+    """Part of the training over which both rise (program: 6000 of 15000 steps)."""
+    noise: _Weight = 10.0
+    """Euclidean length of the adversarial noise of a crop (program: magnitude)."""
+
+
+class SSNet(OneNetwork):
+    """Smoothness and separation: virtual adversarial training, and voxels near good examples.
+
+    A prediction must not change under the small noise that would change it most. And the features
+    of each object voxel are drawn to a memory of 32 feature vectors of labeled voxels of its class
+    that the network gets right.
+
+    A step: one pass over all samples, with Dice on the labeled ones. Labeled object voxels that are
+    classified correctly are projected, scored, and the 32 with the lowest score replace the memory;
+    without such a voxel the old memory stays. All voxels of the object, by label or by prediction,
+    lose their mean cosine distance to the memory, both weighted by scores. Then two passes with
+    noise (`virtual_adversarial`), in which batch norm remembers nothing.
+
+    - The paper keeps the vectors with the highest score, the program sorts the other way and keeps
+      the lowest: so do we.
+    - The background never enters the program's memory, so it has no contrast, but the sum is still
+      divided by the number of classes: here too. We leave out its selectors, which never learn.
+    - The noisy predictions are compared with that of the step's own pass; the program makes
+      another one for it.
+    - Each head sees all voxels and those of another class are masked, so that processes that train
+      together never wait for each other. The program's selectors normalize over their class alone.
+    - Always in float32: the noise is too small for bfloat16.
+    """
+
+    title = "SS-Net"
+    citation = "wu2022ssnet"
+    settings_type = SSNetSettings
+    settings: SSNetSettings
+    uses_unlabeled = True
+    presets: ClassVar = {
+        "default": Preset("the released program's losses"),
+        "own": Preset(
+            "the published training: 15000 steps, a tenth of the rate after every 2500",
+            {
+                "iterations": 15000,
+                "labeled_batch": 2,
+                "unlabeled_batch": 2,
+                "learning_rate": 0.01,
+                "schedule": "own",
+                "flips": True,
+                "normalise": "stored",
+            },
+        ),
+        "no_adversarial": Preset("without the adversarial noise", {"weight_adversarial": 0.0}),
+    }
+    equations: ClassVar = {
+        "supervised": Equation(
+            "Supervised loss",
+            "Wu et al. 2022",
+            "1 - 2 sum(p y) / (sum(p) + sum(y)), labeled samples",
+        ),
+        "adversarial": Equation(
+            "Pixel-level smoothness",
+            "Wu et al. 2022",
+            "1 - mean(p(x) . p(x + r)), r: the noise of length 10 that changes p most; all samples",
+        ),
+        "contrast": Equation(
+            "Class-level compactness",
+            "Wu et al. 2022",
+            "sum over object classes of mean(w_v w_m (1 - cos(z_v, m))) / classes, labeled samples "
+            "plus unlabeled ones",
+        ),
+    }
+
+    def __init__(self, settings: SSNetSettings, config: TrainConfig, spec: DatasetSpec):
+        super().__init__(settings, config, spec)
+        objects = len(spec.classes) - 1
+        self.heads = VoxelHeads(config.filters, objects)
+        self.memory = TopMemory(objects)
+
+    def build_network(self) -> nn.Module:
+        return self.build(VNet, initialization=self.initialization, features="dropped")
+
+    def precision_on(self, device: str) -> str:
+        return "float32"
+
+    def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        out, labeled = self(batch.image), batch.labeled
+        prob, predicted = out.logits.softmax(1), out.logits.argmax(1)
+        features = out.features
+        self._remember(features[:labeled], batch.label, predicted[:labeled])
+        adversarial = prob.new_zeros(())
+        if self.settings.weight_adversarial > 0:
+            with quiet_statistics(self.network):
+                adversarial = virtual_adversarial(
+                    lambda image: self(image).logits.softmax(1),
+                    batch.image,
+                    prob,
+                    soft_dice_linear,
+                    epsilon=self.settings.noise,
+                )
+        return {
+            "supervised": dice_linear(prob[:labeled], batch.label),
+            "adversarial": adversarial,
+            "contrast": self._contrast(features[:labeled], batch.label)
+            + self._contrast(features[labeled:], predicted[labeled:]),
+        }
+
+    @torch.no_grad()
+    def _remember(self, features: Tensor, label: Tensor, predicted: Tensor) -> None:
+        """Renew the memory from labeled voxels of an object that are classified correctly."""
+        with in_mode(self.heads.projection, training=False):
+            projected = self.heads.projection(_rows(features))
+        for number, selector in enumerate(self.heads.voxel_selectors):
+            correct = (label == number + 1) & (predicted == label)
+            scores = selector(projected)[:, 0]
+            self.memory.renew(number, projected, scores, correct.flatten())
+
+    def _contrast(self, features: Tensor, classes: Tensor) -> Tensor:
+        """Weighted mean cosine distance of the objects' voxels to their memory.
+
+        The program takes the mean over all pairs of a voxel v and a memory vector m of
+        w_v w_m (1 - cos(v, m)), with weights w = n s / sum(s) of n scores s. As these have the mean
+        1, that is the weighted mean distance to one vector, the weighted mean of the memory.
+        """
+        heads, memory = self.heads, self.memory
+        predicted = heads.prediction(heads.projection(_rows(features)))
+        directions = normalize(predicted, dim=1)
+        total = predicted.new_zeros(())
+        for number, (of_voxels, of_memory) in enumerate(
+            zip(heads.voxel_selectors, heads.memory_selectors, strict=True)
+        ):
+            vectors, filled = normalize(memory.vectors[number], dim=1), memory.filled[number]
+            scores = of_memory(vectors)[:, 0].sigmoid() * filled
+            center = (scores @ vectors) / scores.sum().clamp_min(_SMALL)
+            distance = 1 - directions @ center
+            weight = of_voxels(predicted.detach())[:, 0].sigmoid()
+            weight = weight * (classes == number + 1).flatten()
+            mean = (weight * distance).sum() / weight.sum().clamp_min(_SMALL)
+            # Multiplied by 0, and not left out, so that each head has a gradient in every step.
+            total = total + mean * filled.any()
+        return total / self.sizes["classes"]
+
+    def weights(self, progress: Progress) -> dict[str, float]:
+        rise = ramp(progress, self.settings.ramp_up)
+        return {
+            "supervised": 1.0,
+            "adversarial": rise * self.settings.weight_adversarial,
+            "contrast": rise * self.settings.weight_contrast,
+        }
+
+    def own_rate(self, progress: Progress) -> float:
+        return 0.1 ** (6 * progress.step // progress.total)
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """Maps (B, F, X, Y, Z) as one row of F values a voxel."""
+    return maps.movedim(1, -1).flatten(0, 3)
