@@ -29,6 +29,6 @@ class DistanceVNet(VNet):
     for two classes only.
     """
 
-    def forward(self, image: Tensor) -> DistanceOutput:  # type: ignore[override]
+    def forward(self, image: Tensor) -> DistanceOutput:
         mask, distance = super().forward(image).logits.unbind(1)
         return DistanceOutput(mask, distance.tanh())
