@@ -116,6 +116,10 @@ def _without_paths(text: str) -> str:
     """One line that can stand in a table and names no folder of this machine."""
     here = re.escape(tempfile.gettempdir())
     text = re.sub(rf"{here}/[^\s'\"]*?(?=/[^/\s'\"]*(?:[\s'\",:;)]|$))", "...", text)
+    # Nor the number of a process, the machine's name and a server's port, which change each time.
+    holder = r"process \d+ on \S+ since [-\d]+ [:\d]+"
+    text = re.sub(holder, "process NUMBER on HOST since TIME", text)
+    text = re.sub(r"127\.0\.0\.1:\d+", "HOST:PORT", text)
     return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "\\<")
 
 

@@ -93,6 +93,12 @@ def site_links(text: str, folder: Path) -> str:
     return LINK.sub(rewrite, text)
 
 
+def link_pages(app: Sphinx, page: str, source: list[str]) -> None:
+    """A page of docs/ links to ../notebooks, as a reader of the repository needs it."""
+    source[0] = source[0].replace("](../notebooks/", "](/notebooks/")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", copy_course)
+    app.connect("source-read", link_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
