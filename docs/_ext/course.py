@@ -81,6 +81,7 @@ def _prepare_figure(cell: NotebookNode) -> None:
 
 def site_links(text: str, folder: Path) -> str:
     """Relative links as the site needs them; of a link to what has no page, the words only."""
+    text = text.replace("](../figures/", "](../../figures/")  # the site's copy is one folder deeper
 
     def rewrite(link: re.Match[str]) -> str:
         words, target, anchor = link[1], (folder / link[2]).resolve(), link[3] or ""
