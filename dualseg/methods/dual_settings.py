@@ -131,7 +131,7 @@ DUAL_EQUATIONS = {
     "consistency": Equation(
         "Consistency regularization (CR)",
         "eqs. 4-6",
-        "sum(M d(p, y)) / sum(M), M: where one network is sure of the object; labeled samples",
+        "sum(M d(p, y)) / sum(M), M: where one network is sure of the organ; labeled samples",
     ),
     "cross_pseudo": Equation(
         "Cross pseudo supervision (CPS)",

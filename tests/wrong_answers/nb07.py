@@ -38,28 +38,28 @@ def combined(function):
 def half(count, report):
     """A loop over gamma; `count` says when it is enough, `report` what is given back with it."""
 
-    def half_of_object(entropy_a, entropy_b, label, truth):
+    def half_of_organ(entropy_a, entropy_b, label, truth):
         for gamma in range(101):
             kept = confident_mask(entropy_a, entropy_b, gamma)
             if count(kept, label != 0):
                 return gamma, float(report(kept, label != 0, label != truth))
 
-    return half_of_object
+    return half_of_organ
 
 
-def enough(kept, is_object):
-    return 2 * (kept & is_object).sum() >= is_object.sum()
+def enough(kept, is_organ):
+    return 2 * (kept & is_organ).sum() >= is_organ.sum()
 
 
-def let_in(kept, is_object, wrong):
+def let_in(kept, is_organ, wrong):
     return (kept & wrong).sum() / wrong.sum()
 
 
-def more_than_half(kept, is_object):
-    return 2 * (kept & is_object).sum() > is_object.sum()
+def more_than_half(kept, is_organ):
+    return 2 * (kept & is_organ).sum() > is_organ.sum()
 
 
-def let_in_if_any(kept, is_object, wrong):
+def let_in_if_any(kept, is_organ, wrong):
     return (kept & wrong).sum() / wrong.sum().clamp_min(1)
 
 

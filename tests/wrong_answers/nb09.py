@@ -87,7 +87,7 @@ WRONG = {
         ((11,), "third term is missing"),
         ((6,), "printed plus"),
         ((10,), "do not agree"),
-        ((12.21,), "no part of the object's prototype"),
+        ((12.21,), "no part of the organ's prototype"),
         ((21,), "draw the five points"),
         (("16",), "expected a number, found '16'"),
         ((True,), "expected a number, found True"),

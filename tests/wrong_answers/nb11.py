@@ -39,7 +39,7 @@ def judge_with(share=0.95, times=1.5, of=np.mean, absolute=False):
         before, last = of(values[n // 2 : 3 * n // 4]), of(values[3 * n // 4 :])
         if last < (before - 0.05 if absolute else share * before):
             return "slow"
-        return "wrong" if last > times * floor else "done"
+        return "high" if last > times * floor else "done"
 
     return judge
 
@@ -48,7 +48,7 @@ def judge_by(fallen):
     def judge(values, floor):
         if fallen(values):
             return "slow"
-        return "wrong" if np.mean(values[3 * len(values) // 4 :]) > 1.5 * floor else "done"
+        return "high" if np.mean(values[3 * len(values) // 4 :]) > 1.5 * floor else "done"
 
     return judge
 
@@ -65,12 +65,12 @@ def any_fall(values):
 
 def no_floor(values, floor):
     before, last = quarters(values)
-    return "slow" if last < 0.95 * before else "wrong" if last > 0.5 else "done"
+    return "slow" if last < 0.95 * before else "high" if last > 0.5 else "done"
 
 
 def last_step(values, floor):
     before, last = quarters(values)
-    return "slow" if last < 0.95 * before else "wrong" if values[-1] > 1.5 * floor else "done"
+    return "slow" if last < 0.95 * before else "high" if values[-1] > 1.5 * floor else "done"
 
 
 WRONG = {
@@ -117,8 +117,8 @@ WRONG = {
         ((judge_with(times=2),), "1.7 times"),
         ((judge_with(of=np.median),), "its median is not"),
         ((judge_with(absolute=True),), "0.37 is 7 % lower"),
-        ((lambda values, floor: 1,), "one of slow, wrong, done, found 1"),
+        ((lambda values, floor: 1,), "one of slow, high, done, found 1"),
         ((lambda values, floor: "slow",), "far above"),
-        ((lambda values, floor: "wrong",), "falls to the end"),
+        ((lambda values, floor: "high",), "falls to the end"),
     ],
 }

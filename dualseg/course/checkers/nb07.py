@@ -111,7 +111,7 @@ def exercise_3(keep_voxels: Callable[[np.ndarray, np.ndarray, float], np.ndarray
 
 
 def _batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Entropies of A and B, pseudo-label, truth: sure background, an unsure object."""
+    """Entropies of A and B, pseudo-label, truth: sure background, an unsure organ."""
     draw = torch.Generator().manual_seed(7)
     shape = (2, 8, 8, 8)
     label = (torch.rand(shape, generator=draw) < 0.1).long()
@@ -123,22 +123,22 @@ def _batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def _ranks() -> tuple[torch.Tensor, torch.Tensor]:
-    """Ten entropies, k / 9, kept from gamma = 100 k / 9 on, and four object voxels among them."""
+    """Ten entropies, k / 9, kept from gamma = 100 k / 9 on, and four organ voxels among them."""
     label = torch.zeros(1, 10, 1, 1, dtype=torch.long)
     label[0, [2, 5, 7, 9]] = 1
     return torch.arange(10.0).reshape(label.shape) / 9, label
 
 
 @exercise
-def exercise_4(half_of_object: Callable[..., tuple[int, float]]) -> None:
-    """Smallest gamma that keeps half of the object voxels, and the share of errors it keeps."""
+def exercise_4(half_of_organ: Callable[..., tuple[int, float]]) -> None:
+    """Smallest gamma that keeps half of the organ voxels, and the share of errors it keeps."""
     a, b, label, truth = _batch()
     counts = [(confident_mask(a, b, g) & (label == 1)).sum() for g in range(101)]
     enough = next(g for g in range(101) if 2 * counts[g] >= (label == 1).sum())
     everything = next(g for g in range(101) if 2 * confident_mask(a, b, g).sum() >= label.numel())
     what = "two numbers (gamma, the share of wrong voxels kept)"
-    value, share = numbers(half_of_object(a, b, label, truth), what, 2)
-    expect(value != everything, "half of *all* voxels are kept there; look at the object's")
+    value, share = numbers(half_of_organ(a, b, label, truth), what, 2)
+    expect(value != everything, "half of *all* voxels are kept there; look at the organ's")
     expect(value != 100, "100 keeps everything; stop at the first gamma that keeps half")
     expect(
         value == enough, f"on the checker's batch the smallest gamma is {enough}, found {value:g}"
@@ -153,15 +153,15 @@ def exercise_4(half_of_object: Callable[..., tuple[int, float]]) -> None:
     expect(not np.isclose(share, 1 - want), "that is the share of wrong voxels that are ignored")
     expect(np.isclose(share, want), f"expected a share of {want:.3f}, found {share:.3f}")
     ranks, four = _ranks()
-    value, _ = numbers(half_of_object(ranks, ranks, four, 1 - four), what, 2)
+    value, _ = numbers(half_of_organ(ranks, ranks, four, 1 - four), what, 2)
     expect(
         value != 78,
-        "gamma = 56 keeps two of four object voxels, which is half of them: at least half is >=",
+        "gamma = 56 keeps two of four organ voxels, which is half of them: at least half is >=",
     )
     expect(
-        value == 56, f"with object voxels at ranks 2, 5, 7, 9 of 0 to 9 it is 56, found {value:g}"
+        value == 56, f"with organ voxels at ranks 2, 5, 7, 9 of 0 to 9 it is 56, found {value:g}"
     )
-    nothing = numbers(half_of_object(a, b, label, label), what, 2)
+    nothing = numbers(half_of_organ(a, b, label, label), what, 2)
     expect(
         np.isfinite(nothing).all() and nothing[1] == 0,
         "a pseudo-label without any error: the share of wrong voxels is to be 0, not NaN",

@@ -47,7 +47,7 @@ def exercise_1(prototypes: Callable[[Tensor, Tensor, Tensor], tuple]) -> None:
     )
     expect(
         torch.as_tensor(exists).tolist() == [True, False],
-        "without a reliable object voxel only the background's prototype exists",
+        "without a reliable organ voxel only the background's prototype exists",
     )
     expect(not torch.as_tensor(means)[1].any(), "a class without reliable voxels has prototype 0")
 
@@ -59,7 +59,7 @@ def exercise_2(by_hand: float) -> None:
         11: "the third term is missing; the prototypes are 5 apart, and it is added",
         6: "the third term has the printed plus here: it is added",
         10: "voxel 5 is uncertain, too: the networks do not agree about it",
-        5 + math.sqrt(52): "voxel 5 is uncertain, so it is no part of the object's prototype",
+        5 + math.sqrt(52): "voxel 5 is uncertain, so it is no part of the organ's prototype",
     }
     by_hand = number(by_hand)
     for wrong, hint in hints.items():
@@ -72,7 +72,7 @@ def exercise_2(by_hand: float) -> None:
 
 
 def _three_voxels() -> tuple[Tensor, Tensor, Tensor]:
-    """Features, labels and reliable mask of two background voxels and one of the object."""
+    """Features, labels and reliable mask of two background voxels and one of the organ."""
     features = torch.tensor([[0.0, 3.0], [0.0, 5.0], [8.0, 4.0]]).T.reshape(1, 2, 3, 1, 1)
     labels = torch.tensor([0, 0, 1]).reshape(1, 3, 1, 1)
     return features, labels, torch.ones_like(labels, dtype=torch.bool)
@@ -110,7 +110,7 @@ def exercise_3(widening: Callable[..., float]) -> None:
     for sign, want in (("attract", -0.15), ("repel", 0.15)):
         expect(
             math.isclose(found[sign], want, rel_tol=1e-3),
-            f"{sign}: with step 0.1 the object's prototype moves by 0.1 and the background's by "
+            f"{sign}: with step 0.1 the organ's prototype moves by 0.1 and the background's by "
             f"0.05 (two voxels share its gradient), so {want:+} is expected, found "
             f"{found[sign]:+.4g}",
         )

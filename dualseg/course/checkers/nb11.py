@@ -96,25 +96,25 @@ def _step_down(before: float, last: float) -> np.ndarray:
 
 @exercise
 def exercise_4(judge: Callable[[np.ndarray, float], str]) -> None:
-    """Slow, wrong or done, by a curve and the loss that the same networks can reach."""
+    """Slow, high or done, by a curve and the loss that the same networks can reach."""
     falling, high, low = np.linspace(2, 0.5, 80), np.full(80, 0.7), np.full(80, 0.25)
     plunge = np.r_[np.linspace(3, 0.5, 40), np.full(40, 0.5)]  # fell in the first half only
     noisy = np.r_[np.full(79, 0.7), 0.2]  # a lucky last step
     halting = np.r_[np.full(75, 1.0), np.full(5, 0.5)]
     for values, floor, wanted, why in (
         (falling, 0.2, "slow", "the loss falls to the end, however high it is"),
-        (high, 0.2, "wrong", "it rests at 0.7, far above 0.2"),
+        (high, 0.2, "high", "it rests at 0.7, far above 0.2"),
         (low, 0.2, "done", "0.25 is less than one and a half times 0.2"),
         (high, 0.6, "done", "0.7 is near what these networks can reach, 0.6"),
-        (plunge, 0.2, "wrong", "it fell in the first half only; the last two quarters are equal"),
-        (_step_down(1, 0.96), 0.2, "wrong", "4 % lower is less than a twentieth: it rests"),
+        (plunge, 0.2, "high", "it fell in the first half only; the last two quarters are equal"),
+        (_step_down(1, 0.96), 0.2, "high", "4 % lower is less than a twentieth: it rests"),
         (_step_down(1, 0.94), 0.2, "slow", "6 % lower is more than a twentieth"),
         (_step_down(0.4, 0.37), 0.2, "slow", "0.37 is 7 % lower than 0.4, a twentieth is 5 %"),
-        (_step_down(2, 1.92), 0.2, "wrong", "1.92 is 4 % lower than 2, a twentieth is 5 %"),
-        (noisy, 0.2, "wrong", "one lucky step is no quarter of a training"),
+        (_step_down(2, 1.92), 0.2, "high", "1.92 is 4 % lower than 2, a twentieth is 5 %"),
+        (noisy, 0.2, "high", "one lucky step is no quarter of a training"),
         (halting, 0.2, "slow", "the last quarter's mean is 12 % lower, though its median is not"),
-        (np.full(80, 0.34), 0.2, "wrong", "0.34 is 1.7 times 0.2"),
+        (np.full(80, 0.34), 0.2, "high", "0.34 is 1.7 times 0.2"),
         (np.full(80, 0.28), 0.2, "done", "0.28 is 1.4 times 0.2"),
     ):
-        found = word(judge(values.copy(), floor), ("slow", "wrong", "done"))
+        found = word(judge(values.copy(), floor), ("slow", "high", "done"))
         expect(found == wanted, f"{why}, so {wanted!r} is expected, found {found!r}")
