@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 # Glossary terms that are also words of everyday English: a link would mostly be wrong.
 EVERYDAY = {"case", "label", "step", "batch", "truth", "floor", "ceiling", "power", "record"}
 EVERYDAY |= {"vote", "split", "push", "supervised", "test", "full grid", "budget", "visits"}
+EVERYDAY |= {"pull", "effect", "silent", "skip", "shortcut", "paired", "held back", "recall"}
 NO_LINKS_IN = (nodes.literal, nodes.title, nodes.reference, pending_xref, nodes.math, nodes.raw)
 
 

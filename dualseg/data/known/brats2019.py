@@ -80,8 +80,8 @@ def prepare(
 
 BRATS2019 = DatasetSpec(
     name="brats2019",
-    title="brain tumour, MR",
-    classes=("background", "whole tumour"),
+    title="brain tumor, MR",
+    classes=("background", "whole tumor"),
     spacing=(1.0, 1.0, 1.0),
     orientation="RAS",
     modalities=("flair",),
