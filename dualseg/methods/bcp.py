@@ -30,11 +30,11 @@ class BCPSettings(Settings):
     mixing: bool = True
     """Whether boxes are pasted; without them this is self-training with a mean teacher."""
     box_share: _Share = 2 / 3
-    """The box's part of each side of a crop (program: mask_ratio)."""
+    """The box's part of each side of a crop."""
     weight_pseudo: Annotated[float, Range(0)] = 0.5
     """Weight of the regions with pseudo-labels (program: u_weight)."""
     decay: _Share = 0.99
-    """What the teacher keeps of itself in each step of self-training (program: ema_decay)."""
+    """What the teacher keeps of itself in each step of self-training."""
 
 
 class BCP(OneNetwork):

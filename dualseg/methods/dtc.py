@@ -23,9 +23,9 @@ class DTCSettings(Settings):
     """Settings of "dtc"; the values are those of the released program."""
 
     weight_distance: _Weight = 0.3
-    """Weight of the distance map's error on labeled samples (program: beta)."""
+    """Weight of the distance map's error on labeled samples."""
     weight_consistency: _Weight = 1.0
-    """Weight of the agreement of the two tasks at the end of its ramp (program: consistency)."""
+    """Weight of the agreement of the two tasks at the end of its ramp."""
     slope: Annotated[float, Range(0)] = 1500.0
     """How steeply a distance becomes a mask (paper and program: k = 1500)."""
     ramp_up: Annotated[float, Range(0, 1)] = 1.0
@@ -43,7 +43,7 @@ class DTC(MaskAndDistance):
     error of the distances; on all samples the squared difference of the two masks, whose gradient
     reaches both outputs.
 
-    - The paper trains the mask by cross-entropy and Dice, the program by Dice alone: so do we.
+    - The program also computes the mask's cross-entropy, but trains with the Dice alone: so do we.
     - The target's distance is 0 on the surface, which the steep slope makes a mask of 0.5: a
       difference of 0.25 remains there even for perfect outputs.
     - With a slope of 1500 only distances below about 0.005 have a gradient from the agreement.

@@ -29,14 +29,14 @@ class SASSNetSettings(Settings):
     """Settings of "sassnet"; the values are those of the released program."""
 
     weight_distance: _Weight = 0.3
-    """Weight of the distance map's error on labeled samples (program: beta)."""
+    """Weight of the distance map's error on labeled samples."""
     weight_adversarial: _Weight = 0.015
     """Weight of the adversarial term at the end of its ramp (README: 0.015 with 8 labeled scans,
     0.01 with 16)."""
     ramp_up: Annotated[float, Range(0, 1)] = 1.0
     """Part of the training over which that weight rises (program: 6000 of 6000 steps)."""
     discriminator_rate: Annotated[float, Range(0, 1)] = 1e-4
-    """Constant learning rate of the discriminator's Adam (program: D_lr, betas 0.9 and 0.99)."""
+    """Constant learning rate of the discriminator's Adam, whose betas are 0.9 and 0.99."""
 
 
 class SASSNet(MaskAndDistance):

@@ -29,9 +29,9 @@ class SSNetSettings(Settings):
     """Settings of "ss_net"; the values are those of the released program."""
 
     weight_adversarial: _Weight = 1.0
-    """Weight of the smoothness at the end of its ramp (program: consistency)."""
+    """Weight of the smoothness at the end of its ramp."""
     weight_contrast: _Weight = 0.1
-    """Weight of the class compactness at the end of its ramp (program: 0.1 of consistency)."""
+    """Weight of the class compactness at the end of its ramp."""
     ramp_up: Annotated[float, Range(0, 1)] = 0.4
     """Part of the training over which both rise (program: 6000 of 15000 steps)."""
     noise: _Weight = 10.0
@@ -51,8 +51,8 @@ class SSNet(OneNetwork):
     lose their mean cosine distance to the memory, both weighted by scores. Then two passes with
     noise (`virtual_adversarial`), in which batch norm remembers nothing.
 
-    - The paper keeps the vectors with the highest score, the program sorts the other way and keeps
-      the lowest: so do we.
+    - A comment in the program speaks of the highest scores, but its sort keeps the lowest: so do
+      we.
     - The background never enters the program's memory, so it has no contrast, but the sum is still
       divided by the number of classes: here too. We leave out its selectors, which never learn.
     - The noisy predictions are compared with that of the step's own pass; the program makes

@@ -28,7 +28,7 @@ class URPCSettings(Settings):
     """Settings of "urpc"; the values are those of the released program (SSL4MIS)."""
 
     weight_consistency: Annotated[float, Range(0)] = 0.1
-    """Weight of the agreement of the scales at the end of its ramp (program: consistency)."""
+    """Weight of the agreement of the scales at the end of its ramp."""
     ramp_up: Annotated[float, Range(0, 1)] = 1.0
     """Part of the training over which that weight rises (program: 60000 of 60000 steps)."""
     rectified: bool = True
