@@ -17,6 +17,7 @@ from dualseg.errors import DualsegError
 from dualseg.methods import METHODS, Method, build_method
 from dualseg.methods.base import total_loss
 from dualseg.methods.bcp import BCP
+from dualseg.methods.parts.compactness import ClassCompactness
 from dualseg.methods.ss_net import SSNet
 from dualseg.methods.urpc import pyramid_consistency
 from dualseg.networks import NetworkOutput
@@ -77,7 +78,9 @@ def place(name: str) -> str:
     words = name.split(".")
     if words[:3] == ["network", "decoder", "heads"]:
         return f"head {words[3]}"
-    return words[1] if words[0] in ("network", "heads") else words[0]
+    if words[:2] == ["compactness", "heads"]:
+        return words[2]
+    return words[1] if words[0] == "network" else words[0]
 
 
 def learners(method: Method, term: torch.Tensor) -> set[str]:
@@ -144,8 +147,8 @@ def test_every_parameter_that_is_trained_has_a_gradient_in_every_step(name, step
     without = {n for n, p in method.named_parameters() if p.grad is None}
     assert without == {n for n, _ in method.named_parameters() if n.startswith("teacher.")}
     if name == "ss_net" and step == 0:
-        assert not method.memory.filled.any()
-        assert not any(p.grad.any() for p in method.heads.parameters())
+        assert not method.compactness.memory.filled.any()
+        assert not any(p.grad.any() for p in method.compactness.parameters())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -162,7 +165,7 @@ def test_the_loss_leaves_every_module_in_training_mode(name):
 WRONG_PARTS = {  # what must not matter to a prediction
     "sassnet": lambda m: [*m.discriminator.parameters(), *distance_head(m)],
     "dtc": lambda m: distance_head(m),
-    "ss_net": lambda m: [*m.heads.parameters(), m.memory.vectors],
+    "ss_net": lambda m: [*m.compactness.parameters(), m.compactness.memory.vectors],
     "bcp": lambda m: m.teacher.parameters(),
     "urpc": lambda m: [p for head in m.network.decoder.heads[:3] for p in head.parameters()],
 }
@@ -453,12 +456,12 @@ def test_the_pyramid_agrees_on_unlabeled_samples_alone():
 
 
 def test_the_contrast_of_ss_net_is_the_mean_over_all_pairs():
-    method = built("ss_net")
-    heads, memory = method.heads, method.memory
+    compactness = ClassCompactness(features=2, classes=2)
+    heads, memory = compactness.heads, compactness.memory
     memory.vectors.copy_(torch.randn_like(memory.vectors))
     memory.filled[:] = True
     features, classes = torch.randn(2, 2, 5, 4, 6), torch.randint(0, 2, (2, 5, 4, 6))
-    found = method._contrast(features, classes)
+    found = compactness(features, classes)
 
     rows = features.movedim(1, -1).reshape(-1, 2)
     with torch.no_grad():
@@ -476,18 +479,18 @@ def test_the_contrast_of_ss_net_is_the_mean_over_all_pairs():
 
 
 def test_ss_net_remembers_object_voxels_that_it_gets_right():
-    method = built("ss_net")
+    compactness = ClassCompactness(features=2, classes=2)
     features = torch.zeros(2, 2, 4, 4, 4)
     features[:, 0] = torch.arange(64.0).view(4, 4, 4)
     label = torch.zeros(2, 4, 4, 4, dtype=torch.int64)
     label[0, 1] = 1
     predicted = torch.ones_like(label)
     predicted[0, 1, :2] = 0  # wrong there
-    method._remember(features, label, predicted)
-    assert method.memory.filled.sum() == 8  # half of a plane of 16
-    projection = method.heads.projection.eval()
+    compactness.remember(features, label, predicted)
+    assert compactness.memory.filled.sum() == 8  # half of a plane of 16
+    projection = compactness.heads.projection.eval()
     allowed = projection(torch.stack([torch.arange(24.0, 32), torch.zeros(8)], 1)).detach()
-    distance = torch.cdist(method.memory.vectors[0, :8], allowed)
+    distance = torch.cdist(compactness.memory.vectors[0, :8], allowed)
     assert distance.min(0).values.max() < 1e-4 and distance.min(1).values.max() < 1e-4
 
 
@@ -704,7 +707,7 @@ def test_ss_net_resumes_with_and_without_a_correct_voxel(small, tmp_path, monkey
             with pytest.raises(RuntimeError, match="power cut"):
                 fit(ss_net, tmp_path / f"{step}")
         state = read_checkpoint(Run(tmp_path / f"{step}").state_path)[0]
-        memory.append(state["weight:memory.vectors"])
-        assert state["weight:memory.filled"].any()
+        memory.append(state["weight:compactness.memory.vectors"])
+        assert state["weight:compactness.memory.filled"].any()
         assert same(weights(whole), weights(fit(ss_net, tmp_path / f"{step}", resume=True)))
     assert torch.equal(*memory) == (kind is NoObjectInStepFour)

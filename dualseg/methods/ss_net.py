@@ -5,23 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from .._util.settings import Range, Settings
 from ..config.training import Progress, TrainConfig
 from ..data.batches import Batch
 from ..data.spec import DatasetSpec
 from ..networks.vnet import VNet
-from ..networks.voxel_heads import TopMemory, VoxelHeads
 from .base import Equation, OneNetwork, Preset
-from .parts.adversarial import in_mode, quiet_statistics, virtual_adversarial
+from .parts.adversarial import quiet_statistics, virtual_adversarial
+from .parts.compactness import ClassCompactness
 from .parts.dice import dice_linear, soft_dice_linear
 from .parts.ramps import ramp
 
 _Weight = Annotated[float, Range(0)]
-_SMALL = 1e-8  # in place of an empty sum
 
 
 @dataclass(frozen=True)
@@ -104,9 +101,7 @@ class SSNet(OneNetwork):
 
     def __init__(self, settings: SSNetSettings, config: TrainConfig, spec: DatasetSpec):
         super().__init__(settings, config, spec)
-        objects = len(spec.classes) - 1
-        self.heads = VoxelHeads(config.filters, objects)
-        self.memory = TopMemory(objects)
+        self.compactness = ClassCompactness(config.filters, len(spec.classes))
 
     def build_network(self) -> nn.Module:
         return self.build(VNet, initialization=self.initialization, features="dropped")
@@ -117,8 +112,8 @@ class SSNet(OneNetwork):
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         out, labeled = self(batch.image), batch.labeled
         prob, predicted = out.logits.softmax(1), out.logits.argmax(1)
-        features = out.features
-        self._remember(features[:labeled], batch.label, predicted[:labeled])
+        known, unknown = out.features[:labeled], out.features[labeled:]
+        self.compactness.remember(known, batch.label, predicted[:labeled])
         adversarial = prob.new_zeros(())
         if self.settings.weight_adversarial > 0:
             with quiet_statistics(self.network):
@@ -132,44 +127,9 @@ class SSNet(OneNetwork):
         return {
             "supervised": dice_linear(prob[:labeled], batch.label),
             "adversarial": adversarial,
-            "contrast": self._contrast(features[:labeled], batch.label)
-            + self._contrast(features[labeled:], predicted[labeled:]),
+            "contrast": self.compactness(known, batch.label)
+            + self.compactness(unknown, predicted[labeled:]),
         }
-
-    @torch.no_grad()
-    def _remember(self, features: Tensor, label: Tensor, predicted: Tensor) -> None:
-        """Renew the memory from labeled voxels of an object that are classified correctly."""
-        with in_mode(self.heads.projection, training=False):
-            projected = self.heads.projection(_rows(features))
-        for number, selector in enumerate(self.heads.voxel_selectors):
-            correct = (label == number + 1) & (predicted == label)
-            scores = selector(projected)[:, 0]
-            self.memory.renew(number, projected, scores, correct.flatten())
-
-    def _contrast(self, features: Tensor, classes: Tensor) -> Tensor:
-        """Weighted mean cosine distance of the objects' voxels to their memory.
-
-        The program takes the mean over all pairs of a voxel v and a memory vector m of
-        w_v w_m (1 - cos(v, m)), with weights w = n s / sum(s) of n scores s. As these have the mean
-        1, that is the weighted mean distance to one vector, the weighted mean of the memory.
-        """
-        heads, memory = self.heads, self.memory
-        predicted = heads.prediction(heads.projection(_rows(features)))
-        directions = normalize(predicted, dim=1)
-        total = predicted.new_zeros(())
-        for number, (of_voxels, of_memory) in enumerate(
-            zip(heads.voxel_selectors, heads.memory_selectors, strict=True)
-        ):
-            vectors, filled = normalize(memory.vectors[number], dim=1), memory.filled[number]
-            scores = of_memory(vectors)[:, 0].sigmoid() * filled
-            center = (scores @ vectors) / scores.sum().clamp_min(_SMALL)
-            distance = 1 - directions @ center
-            weight = of_voxels(predicted.detach())[:, 0].sigmoid()
-            weight = weight * (classes == number + 1).flatten()
-            mean = (weight * distance).sum() / weight.sum().clamp_min(_SMALL)
-            # Multiplied by 0, and not left out, so that each head has a gradient in every step.
-            total = total + mean * filled.any()
-        return total / self.sizes["classes"]
 
     def weights(self, progress: Progress) -> dict[str, float]:
         rise = ramp(progress, self.settings.ramp_up)
@@ -181,8 +141,3 @@ class SSNet(OneNetwork):
 
     def own_rate(self, progress: Progress) -> float:
         return 0.1 ** (6 * progress.step // progress.total)
-
-
-def _rows(maps: Tensor) -> Tensor:
-    """Maps (B, F, X, Y, Z) as one row of F values a voxel."""
-    return maps.movedim(1, -1).flatten(0, 3)
