@@ -11,15 +11,24 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..data.spec import DatasetSpec
-from .base import Equation, Method, Preset, TwoNetworks
+from .ac_mt import ACMT
+from .base import Equation, Method, OneNetwork, Preset, TwoNetworks
 from .bcp import BCP
+from .cpcl import CPCL
 from .dtc import DTC
 from .dual import Dual, dual_terms, dual_weights
 from .dual_settings import DualSettings
+from .luseg import LUSEG
+from .mc_net import MCNet, MCNetPlus
+from .mcf import MCF
+from .mean_teacher import MeanTeacher
+from .ml_rpl import MLRPL
 from .sassnet import SASSNet
 from .ss_net import SSNet
 from .supervised import Supervised
+from .ua_mt import UAMT
 from .urpc import URPC
+from .vnet import SupervisedVNet
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
@@ -27,21 +36,43 @@ if TYPE_CHECKING:
 METHODS: dict[str, type[Method]] = {
     "dual": Dual,
     "supervised": Supervised,
+    # The methods that the paper compares with, and mean teacher, which some of them build on.
+    "vnet": SupervisedVNet,
+    "mean_teacher": MeanTeacher,
+    "ua_mt": UAMT,
     "sassnet": SASSNet,
     "dtc": DTC,
+    "mc_net": MCNet,
     "ss_net": SSNet,
+    "mc_net_plus": MCNetPlus,
+    "mcf": MCF,
     "bcp": BCP,
+    "luseg": LUSEG,
+    "ml_rpl": MLRPL,
     "urpc": URPC,
+    "cpcl": CPCL,
+    "ac_mt": ACMT,
 }
 
 __all__ = [
+    "ACMT",
+    "CPCL",
+    "LUSEG",
+    "MCF",
     "METHODS",
+    "MLRPL",
+    "UAMT",
     "Dual",
     "DualSettings",
     "Equation",
+    "MCNet",
+    "MCNetPlus",
+    "MeanTeacher",
     "Method",
+    "OneNetwork",
     "Preset",
     "Supervised",
+    "SupervisedVNet",
     "TwoNetworks",
     "build_method",
     "dual_terms",

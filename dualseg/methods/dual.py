@@ -9,11 +9,9 @@ from ..config.training import Progress
 from ..losses import (
     class_prototypes,
     class_thresholds,
-    consistency_loss,
     contrast_weight,
     cosine_consistency,
     cross_pseudo_loss,
-    disagreement_mask,
     entropy_bits,
     entropy_filtered_loss,
     entropy_threshold,
@@ -27,6 +25,7 @@ from ..networks._blocks import NetworkOutput
 from .base import TwoNetworks
 from .dual_settings import DUAL_EQUATIONS, DUAL_MEASUREMENTS, DUAL_PRESETS, DualSettings
 from .parts.ramps import ramp
+from .parts.review import difference_review
 
 
 class Dual(TwoNetworks):
@@ -139,20 +138,15 @@ def dual_terms(
 def _consistency(
     logits_a: Tensor, logits_b: Tensor, label: Tensor, choices: DualSettings
 ) -> dict[str, Tensor]:
-    """Eq. 6 for each network; with more classes the mean over them, each against the rest."""
-    prob_a, prob_b = logits_a.softmax(1), logits_b.softmax(1)
-    classes = range(1, prob_a.shape[1])
-    losses = []
-    for c in classes:
-        pair_a, pair_b = (torch.stack([1 - p[:, c], p[:, c]], 1) for p in (prob_a, prob_b))
-        mask = disagreement_mask(pair_a, pair_b, choices.mask_threshold, choices.mask_combine)
-        losses.append(
-            [
-                consistency_loss(prob[:, c], label == c, mask, choices.consistency_distance)
-                for prob in (prob_a, prob_b)
-            ]
-        )
-    loss_a, loss_b = (sum(each) / len(classes) for each in zip(*losses, strict=True))
+    """Eq. 6 for each network."""
+    loss_a, loss_b = difference_review(
+        logits_a.softmax(1),
+        logits_b.softmax(1),
+        label,
+        choices.mask_threshold,
+        choices.mask_combine,
+        choices.consistency_distance,
+    )
     return {"consistency_a": loss_a, "consistency_b": loss_b}
 
 

@@ -1,4 +1,4 @@
-"""The two networks, built from shared blocks."""
+"""The two networks, and those of compared methods, built from shared blocks."""
 
 import lazy_loader
 

@@ -10,6 +10,9 @@ from .distance_vnet import (
     DistanceOutput as DistanceOutput,
     DistanceVNet as DistanceVNet,
 )
+from .multi_decoder import (
+    MultiDecoder as MultiDecoder,
+)
 from .pyramid_unet import (
     PyramidUNet as PyramidUNet,
 )

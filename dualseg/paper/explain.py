@@ -10,6 +10,7 @@ from ..config.experiment import Experiment
 from ..config.training import Progress
 from ..errors import require
 from ..methods import Method, TwoNetworks
+from ..methods.dual_settings import DUAL_EQUATIONS
 from .gradients import (
     INPUTS,
     gradient_table,
@@ -60,10 +61,12 @@ def explain(preset: str | None, dataset: str, at: float = 0.0, method: str = "du
         parts.append("What a term learns from (see also `dualseg gradients`):")
         parts.append(_reach(gradient_table(experiment)))
     present = {family(term) for term in built.weights(Progress(0, 1))}
-    for name, (title, where, formula) in built.equations.items():
+    for name, equation in built.equations.items():
+        title, where, formula = equation
         state = "" if name in present else " - switched off"
         parts.append(f"{title} ({name}), {where}{state}\n  {formula}")
-        parts += [_difference(entry, built) for entry in differences() if entry.term == name]
+        if equation == DUAL_EQUATIONS.get(name):  # the differences are about the paper's equations
+            parts += [_difference(entry, built) for entry in differences() if entry.term == name]
     listed = "; ".join(f"{name} ({p.about})" for name, p in built.presets.items())
     return "\n\n".join(part for part in [*parts, f"Presets: {listed}."] if part)
 

@@ -6,6 +6,7 @@ background too) and in what is averaged (per class over the whole batch, or per 
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,7 +32,7 @@ def dice_squared(prob: Tensor, label: Tensor) -> Tensor:
         Scalar.
     """
     classes = range(1, prob.shape[1])
-    return sum(soft_dice_loss(prob[:, c], label == c) for c in classes) / len(classes)
+    return torch.stack([soft_dice_loss(prob[:, c], label == c) for c in classes]).mean()
 
 
 @checked(prob=class_maps, label=labels)
@@ -49,7 +50,7 @@ def dice_classes(prob: Tensor, label: Tensor) -> Tensor:
         Scalar.
     """
     classes = range(prob.shape[1])
-    return sum(soft_dice_loss(prob[:, c], label == c) for c in classes) / len(classes)
+    return torch.stack([soft_dice_loss(prob[:, c], label == c) for c in classes]).mean()
 
 
 @checked(prob=class_maps, label=labels)
@@ -67,7 +68,7 @@ def dice_linear(prob: Tensor, label: Tensor) -> Tensor:
         Scalar.
     """
     classes = range(1, prob.shape[1])
-    return sum(soft_dice_linear(prob[:, c], label == c) for c in classes) / len(classes)
+    return torch.stack([soft_dice_linear(prob[:, c], label == c) for c in classes]).mean()
 
 
 @checked(target=same_shape)
@@ -119,3 +120,19 @@ def dice_each(prob: Tensor, label: Tensor, mask: Tensor | None = None) -> Tensor
     overlap = (prob * target).sum((2, 3, 4))
     size = (prob + target).sum((2, 3, 4))
     return (1 - (2 * overlap + EACH_SMOOTH) / (size + EACH_SMOOTH)).mean()
+
+
+def cross_entropy_and_dice(logits: Tensor, label: Tensor) -> Tensor:
+    """Cross-entropy plus `dice_classes`: the supervised loss of URPC, CPCL and AC-MT.
+
+    Parameters
+    ----------
+    logits : (B, C, X, Y, Z)
+    label : (B, X, Y, Z) int64
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+    """
+    return F.cross_entropy(lift(logits), label) + dice_classes(lift(logits).softmax(1), label)
