@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_output
-from notebook_builder import PARAMETERS, code, small_notebook, write
+from notebook_builder import ANSWER, PARAMETERS, SOLUTION, code, small_notebook, write
 
 from dualseg.cli.main import main
 from dualseg.course import settings as lessons
@@ -400,6 +400,9 @@ def test_a_student_copy_has_the_task_and_not_the_solution(recorded):
     assert "](../../CONTRIBUTING.md)" in sources[1]
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in made.cells)
     assert "dualseg" not in made.metadata
+    collapsed = [cell for cell in notebook.cells if "jupyter" in cell.metadata]
+    assert [cell.source for cell in collapsed] == [SOLUTION, ANSWER]
+    assert not any("jupyter" in cell.metadata for cell in made.cells)
     for cell in made.cells:
         if cell.cell_type == "code":
             compile(cell.source, "cell", "exec")

@@ -137,6 +137,8 @@ def _cleaned(notebook: NotebookNode) -> NotebookNode:
     for cell in notebook.cells:
         cell.metadata = NotebookNode({"tags": tags(cell)} if tags(cell) else {})
         if cell.cell_type == "code":
+            if "solution" in tags(cell):  # JupyterLab shows no answer below its question
+                cell.metadata["jupyter"] = NotebookNode(source_hidden=True)
             joined(cell, {}, 0)
             cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
             joined(cell, {}, 0)  # texts that a progress bar stood between
