@@ -17,6 +17,7 @@ from ..data.spec import Profile
 from ..errors import DualsegError
 from ..many_runs.watch import watch
 from . import data, notebooks, records
+from .compare import compare
 from .evaluate import evaluate, predict
 from .paper import explain, gradients, networks, paper
 from .sweep import sweep
@@ -96,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _app(argv: Sequence[str]) -> SubcommandApp:
     app = SubcommandApp()
     train = train_command(argv)
-    for command in (info, demo, train, watch, evaluate, predict, sweep):
+    for command in (info, demo, train, watch, evaluate, predict, sweep, compare):
         app.command(command)
     for command in (explain, gradients, networks, paper):
         app.command(command)

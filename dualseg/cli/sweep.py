@@ -9,9 +9,7 @@ from tyro.conf import arg
 
 from .._util.files import write_atomically
 from .._util.lock import held
-from .._util.tables import columns
 from ..data.spec import Profile
-from ..errors import DualsegError
 from ..many_runs.jobs import Resources
 
 Settings = Annotated[tuple[str, ...], arg(name="set")]
@@ -48,15 +46,21 @@ def sweep(
         resources: Where the runs are done.
         dry_run: Only list the runs, and how far they are.
     """
-    from ..many_runs.sweep import check_data, over_seeds, plan, records_of, run_sweep
+    from ..many_runs.sweep import (
+        check_data,
+        over_seeds,
+        plan,
+        progress_of,
+        records_of,
+        require_done,
+        run_sweep,
+    )
     from ..runs.records import table
 
     members = plan(out, dataset, methods, presets, labeled, seeds, profile, settings)
     check_data(members)
-    done = sum(member.finished for member in members)
     if dry_run:
-        print(columns([(member.name, member.progress()) for member in members]))
-        print(f"{len(members)} runs, {done} finished, {len(members) - done} to do.")
+        print(progress_of(members))
         return
     with held(out):
         failed = run_sweep(members, resources, out / "jobs")
@@ -71,8 +75,4 @@ def sweep(
             )
             print(tables)
             write_atomically(out / "tables.txt", lambda file: file.write(tables.encode()))
-    if failed:
-        logs = "".join(f"\n  {name}: {why.reason}\n    {why.log}" for name, why in failed.items())
-        raise DualsegError(
-            f"{len(failed)} of {len(members)} runs failed; the same command tries them again:{logs}"
-        )
+    require_done(members, failed)

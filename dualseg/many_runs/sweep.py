@@ -114,17 +114,40 @@ def plan(
         require(bool(values), name, "at least one", tuple(values))
     for method in methods:
         require_one_of("methods", method, METHODS)
-    members: dict[str, Member] = {}
+    runs = []
     for dataset, labels, method, preset, seed in product(
         datasets, labeled or (None,), methods, presets, seeds
     ):
-        name, root = _data(dataset)
+        name, root = data_source(dataset)
         changes: dict[str, Any] = {"method": method, "seed": seed}
         changes |= {} if root is None else {"root": root}  # a prepared folder is its own root
         changes |= {} if labels is None else {"labeled": labels}
         several = len(METHODS[method].presets) > 1
         experiment = Experiment(name, profile, preset if several else None, **changes)
-        experiment = experiment.replace(**_settings(settings, experiment))
+        runs.append((name, experiment.replace(**settings_given(settings, experiment))))
+    return as_members(out, runs)
+
+
+def as_members(out: Path, runs: Iterable[tuple[str, Experiment]]) -> list[Member]:
+    """Give every run its folder in `out`; a run that is asked for twice is one.
+
+    Parameters
+    ----------
+    out : Path
+    runs : iterable of (str, Experiment)
+        The data set as it was named, and the run.
+
+    Returns
+    -------
+    list of Member
+
+    Raises
+    ------
+    DualsegError
+        Where two runs would share a folder, or the folder of a run holds another one.
+    """
+    members: dict[str, Member] = {}
+    for name, experiment in runs:
         data = name if name in DATASETS else Path(name).resolve().name
         member = _member(out, data, experiment)
         if member.name in members and members[member.name] != member:
@@ -167,7 +190,8 @@ def _member(out: Path, data: str, experiment: Experiment) -> Member:
     return Member(data, experiment, Run(out / "_".join(part for part in parts if part)))
 
 
-def _data(given: str) -> tuple[str, str | None]:
+def data_source(given: str) -> tuple[str, str | None]:
+    """The name of a data set and its folder, as NAME, NAME=FOLDER or FOLDER gives them."""
     name, _, root = given.partition("=")
     if Path(given).is_dir() and given not in DATASETS and not is_prepared(Path(given)):
         raise DualsegError(
@@ -178,7 +202,8 @@ def _data(given: str) -> tuple[str, str | None]:
     return (name, root) if name in DATASETS and root else (given, None)
 
 
-def _settings(given: Iterable[str], usual: Experiment) -> dict[str, Any]:
+def settings_given(given: Iterable[str], usual: Experiment) -> dict[str, Any]:
+    """Settings that are given as NAME=VALUE, as values of the types that an experiment has."""
     known = {name: value for name, value in usual.flat().items() if name not in NAMED}
     found = {}
     for word in given:
@@ -209,6 +234,22 @@ def run_sweep(members: Sequence[Member], resources: Resources, folder: Path) -> 
         if not member.finished
     }
     return run_jobs(calls, resources, folder)
+
+
+def require_done(members: Sequence[Member], failed: dict[str, Failure]) -> None:
+    """Raise DualsegError with the reason and the log of every run that failed."""
+    if failed:
+        logs = "".join(f"\n  {name}: {why.reason}\n    {why.log}" for name, why in failed.items())
+        raise DualsegError(
+            f"{len(failed)} of {len(members)} runs failed; the same command tries them again:{logs}"
+        )
+
+
+def progress_of(members: Sequence[Member]) -> str:
+    """A line for each run with how far it is, and how many are to be done."""
+    done = sum(member.finished for member in members)
+    lines = columns([(member.name, member.progress()) for member in members])
+    return f"{lines}\n{len(members)} runs, {done} finished, {len(members) - done} to do."
 
 
 def records_of(members: Iterable[Member]) -> list[dict[str, Any]]:

@@ -84,17 +84,18 @@ def paper_remarks(name: str) -> list[str]:
         For an unknown table.
     """
     require_one_of("table", name, TABLES)
-    remarks = _toml("remarks.toml")["remark"]
+    remarks = read_toml("remarks.toml")["remark"]
     return [remark["text"] for remark in remarks if name in remark["tables"]]
 
 
 def differences() -> list[Difference]:
     """All differences that concern the losses, by number."""
-    entries = _toml("differences.toml")["difference"]
+    entries = read_toml("differences.toml")["difference"]
     return [Difference(**{**entry, "choice": tuple(entry["choice"])}) for entry in entries]
 
 
-def _toml(name: str) -> dict[str, Any]:
+def read_toml(name: str) -> dict[str, Any]:
+    """Read a file of the folder `resources`."""
     return tomllib.loads((_FOLDER / name).read_text(encoding="utf-8"))
 
 
