@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from .._util.environment import torch_state_restored
 from ..config.experiment import Experiment
@@ -65,17 +66,33 @@ def cost_of(experiment: Experiment, spec: DatasetSpec) -> Cost:
         method = build_method(experiment.replace(train=train), spec).train()
         batch = _random_batch(train.patch, method, experiment, spec)
         progress = Progress(config.iterations // 2, config.iterations)
-        with FlopCounterMode(display=False) as in_step:
+        with _Counter() as in_step:
             total_loss(method.loss(batch, progress), method.weights(progress)).backward()
         trained = sum(p.numel() for p in method.parameters() if p.grad is not None)
         used: set[nn.Parameter] = set()
         for module in method.modules():
             module.register_forward_hook(lambda m, *_: used.update(m.parameters(recurse=False)))
-        with torch.no_grad(), FlopCounterMode(display=False) as in_window:
+        with torch.no_grad(), _Counter() as in_window:
             method.eval().predict(batch.image[:1])
     scale = _computed(config.patch) / _computed(train.patch)
-    counts = (scale * mode.get_total_flops() / 2 for mode in (in_step, in_window))
+    counts = (scale * counter.operations / 2 for counter in (in_step, in_window))
     return Cost(trained, sum(p.numel() for p in used), *counts)
+
+
+class _Counter(TorchDispatchMode):
+    """Floating-point operations by torch's own formulas, two for each multiply-accumulate.
+
+    Torch's FlopCounterMode also follows the modules, which fails where a method runs a layer
+    without gradient on an input that has one.
+    """
+
+    operations = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if count := flop_registry.get(func._overloadpacket):
+            self.operations += count(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 def _computed(patch: tuple[int, int, int]) -> int:
