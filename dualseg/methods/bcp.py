@@ -16,9 +16,11 @@ from ..errors import DualsegError
 from .base import Equation, OneNetwork, Preset
 from .parts.components import largest_component
 from .parts.mixing import mixed_loss, paste, paste_box, region_loss
+from .parts.published import PUBLISHED
 from .parts.teacher import ema_update, frozen_copy
 
 _Share = Annotated[float, Range(0, 1)]
+_FOUR_AND_FOUR = {"labeled_batch": 4, "unlabeled_batch": 4}
 
 
 @dataclass(frozen=True)
@@ -65,25 +67,17 @@ class BCP(OneNetwork):
     uses_unlabeled = True
     presets: ClassVar = {
         "default": Preset(
-            "the released program's losses and batch, 4 labeled and 4 unlabeled",
-            {"labeled_batch": 4, "unlabeled_batch": 4},
+            "the run's rate and schedule, with 4 labeled and 4 unlabeled samples a step",
+            _FOUR_AND_FOUR,
         ),
         "own": Preset(
             "the published training: 2000 steps at the full rate, then 15000 with a tenth of it "
             "after every 2500",
-            {
-                "iterations": 17000,
-                "labeled_batch": 4,
-                "unlabeled_batch": 4,
-                "learning_rate": 0.01,
-                "schedule": "own",
-                "flips": True,
-                "normalise": "stored",
-            },
+            {**PUBLISHED, **_FOUR_AND_FOUR, "iterations": 17000, "schedule": "own"},
         ),
         "no_mixing": Preset(
             "no boxes are pasted: self-training with a mean teacher",
-            {"labeled_batch": 4, "unlabeled_batch": 4, "mixing": False},
+            {**_FOUR_AND_FOUR, "mixing": False},
         ),
     }
     equations: ClassVar = {

@@ -13,6 +13,7 @@ from ..config.training import Progress
 from ..data.batches import Batch
 from .base import Equation, Preset
 from .parts.mask_and_distance import SUPERVISED_EQUATIONS, MaskAndDistance
+from .parts.published import PUBLISHED
 from .parts.ramps import ramp
 
 _Weight = Annotated[float, Range(0)]
@@ -56,18 +57,10 @@ class DTC(MaskAndDistance):
     settings: DTCSettings
     uses_unlabeled = True
     presets: ClassVar = {
-        "default": Preset("the released program's losses"),
+        "default": Preset("the run's batch, rate and schedule"),
         "own": Preset(
             "the published training: 6000 steps, a tenth of the rate at 2500 and 5000",
-            {
-                "iterations": 6000,
-                "labeled_batch": 2,
-                "unlabeled_batch": 2,
-                "learning_rate": 0.01,
-                "schedule": "step",
-                "flips": True,
-                "normalise": "stored",
-            },
+            {**PUBLISHED, "iterations": 6000, "schedule": "step"},
         ),
         "no_distance": Preset(
             "without the second task: the Dice of the mask on labeled samples alone",

@@ -19,6 +19,7 @@ from ..networks.discriminator import VolumeDiscriminator
 from .base import Equation, Preset, sgd
 from .parts.adversarial import in_mode, reach_only_input
 from .parts.mask_and_distance import SUPERVISED_EQUATIONS, MaskAndDistance
+from .parts.published import PUBLISHED
 from .parts.ramps import ramp
 
 _Weight = Annotated[float, Range(0)]
@@ -64,18 +65,10 @@ class SASSNet(MaskAndDistance):
     settings: SASSNetSettings
     uses_unlabeled = True
     presets: ClassVar = {
-        "default": Preset("the released program's losses"),
+        "default": Preset("the run's batch, rate and schedule"),
         "own": Preset(
             "the published training: 6000 steps, a tenth of the rate at 2500 and 5000",
-            {
-                "iterations": 6000,
-                "labeled_batch": 2,
-                "unlabeled_batch": 2,
-                "learning_rate": 0.01,
-                "schedule": "step",
-                "flips": True,
-                "normalise": "stored",
-            },
+            {**PUBLISHED, "iterations": 6000, "schedule": "step"},
         ),
         "no_adversarial": Preset("without the adversary", {"weight_adversarial": 0.0}),
     }

@@ -16,6 +16,7 @@ from .base import Equation, OneNetwork, Preset
 from .parts.adversarial import quiet_statistics, virtual_adversarial
 from .parts.compactness import ClassCompactness
 from .parts.dice import dice_linear, soft_dice_linear
+from .parts.published import PUBLISHED
 from .parts.ramps import ramp
 
 _Weight = Annotated[float, Range(0)]
@@ -65,18 +66,10 @@ class SSNet(OneNetwork):
     settings: SSNetSettings
     uses_unlabeled = True
     presets: ClassVar = {
-        "default": Preset("the released program's losses"),
+        "default": Preset("the run's batch, rate and schedule"),
         "own": Preset(
             "the published training: 15000 steps, a tenth of the rate after every 2500",
-            {
-                "iterations": 15000,
-                "labeled_batch": 2,
-                "unlabeled_batch": 2,
-                "learning_rate": 0.01,
-                "schedule": "own",
-                "flips": True,
-                "normalise": "stored",
-            },
+            {**PUBLISHED, "iterations": 15000, "schedule": "own"},
         ),
         "no_adversarial": Preset("without the adversarial noise", {"weight_adversarial": 0.0}),
     }

@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from .._util.settings import Range, Settings
 from ..config.training import Progress, TrainConfig
@@ -19,7 +18,8 @@ from ..errors import DualsegError
 from ..networks._blocks import LEVEL_STRIDE
 from ..networks.pyramid_unet import PyramidUNet
 from .base import Equation, OneNetwork, Preset
-from .parts.dice import dice_classes
+from .parts.dice import cross_entropy_and_dice
+from .parts.published import PUBLISHED
 from .parts.ramps import ramp
 
 
@@ -57,18 +57,10 @@ class URPC(OneNetwork):
     settings: URPCSettings
     uses_unlabeled = True
     presets: ClassVar = {
-        "default": Preset("the released program's losses"),
+        "default": Preset("the run's batch, rate and schedule"),
         "own": Preset(
             "the published training: 60000 steps with the rate 0.1 and polynomial decay",
-            {
-                "iterations": 60000,
-                "labeled_batch": 2,
-                "unlabeled_batch": 2,
-                "learning_rate": 0.1,
-                "schedule": "poly",
-                "flips": True,
-                "normalise": "stored",
-            },
+            {**PUBLISHED, "iterations": 60000, "schedule": "poly", "learning_rate": 0.1},
         ),
         "no_rectifying": Preset("all voxels of all scales count the same", {"rectified": False}),
     }
@@ -101,10 +93,10 @@ class URPC(OneNetwork):
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         scales = self(batch.image)
         labeled = batch.labeled
-        supervised = torch.stack([_supervised(s[:labeled], batch.label) for s in scales])
+        supervised = torch.stack([cross_entropy_and_dice(s[:labeled], batch.label) for s in scales])
         unlabeled = [s[labeled:] for s in scales]
         return {
-            "supervised": supervised.mean(),
+            "supervised": supervised.mean() / 2,
             "consistency": pyramid_consistency(unlabeled, self.settings.rectified),
         }
 
@@ -114,10 +106,6 @@ class URPC(OneNetwork):
 
     def predict_members(self, patch: Tensor) -> Tensor:
         return self(patch)[0].softmax(1)[None]
-
-
-def _supervised(logits: Tensor, label: Tensor) -> Tensor:
-    return (cross_entropy(logits, label) + dice_classes(logits.softmax(1), label)) / 2
 
 
 def pyramid_consistency(scales: Sequence[Tensor], rectified: bool = True) -> Tensor:

@@ -9,11 +9,11 @@ from torch.nn.functional import mse_loss
 from ..._util.settings import Settings
 from ...config.training import TrainConfig
 from ...data.spec import DatasetSpec
-from ...errors import DualsegError
 from ...losses import soft_dice_loss
 from ...networks.distance_vnet import DistanceOutput, DistanceVNet
 from ..base import Equation, OneNetwork
 from .signed_distance import signed_distance
+from .two_classes import require_two_classes
 
 SUPERVISED_EQUATIONS = {
     "supervised": Equation(
@@ -36,12 +36,7 @@ class MaskAndDistance(OneNetwork):
     """
 
     def __init__(self, settings: Settings, config: TrainConfig, spec: DatasetSpec):
-        if len(spec.classes) != 2:
-            raise DualsegError(
-                f"method: expected two classes, as {self.title} has one signed distance map, found "
-                f"{len(spec.classes)} ({', '.join(spec.classes)}); choose another method, or "
-                "prepare the data with one object."
-            )
+        require_two_classes(self.title, spec)
         super().__init__(settings, config, spec)
 
     def build_network(self) -> nn.Module:
