@@ -54,7 +54,7 @@ WORKING = (  # in this order: what one leaves, the next ones need
     "explain",
     "gradients",
     "networks",
-    "paper",
+    "paper table",
 )
 REFUSED = {
     "notebooks list": "notebooks",

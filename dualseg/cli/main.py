@@ -16,10 +16,10 @@ from .._util.tables import columns, spell_signs_out
 from ..data.spec import Profile
 from ..errors import DualsegError
 from ..many_runs.watch import watch
-from . import data, notebooks, records
+from . import data, notebooks, paper, records
 from .compare import compare
 from .evaluate import evaluate, predict
-from .paper import explain, gradients, networks, paper
+from .paper import explain, gradients, networks
 from .sweep import sweep
 from .train import train_command
 
@@ -29,6 +29,7 @@ DESCRIPTION = (
 )
 GROUPS: dict[str, tuple[str, dict[str, Any]]] = {
     "data": ("Data sets", data.COMMANDS),
+    "paper": ("What the paper prints", paper.COMMANDS),
     "records": ("Records of runs", records.COMMANDS),
     "notebooks": ("Notebooks", notebooks.COMMANDS),
 }
@@ -99,7 +100,7 @@ def _app(argv: Sequence[str]) -> SubcommandApp:
     train = train_command(argv)
     for command in (info, demo, train, watch, evaluate, predict, sweep, compare):
         app.command(command)
-    for command in (explain, gradients, networks, paper):
+    for command in (explain, gradients, networks):
         app.command(command)
     for name, (title, commands) in GROUPS.items():
         _add_group(app, name, title, commands)

@@ -1,6 +1,8 @@
-"""What the paper says: the commands `networks`, `explain`, `gradients` and `paper`."""
+"""What the paper says: the commands `networks`, `explain`, `gradients` and `dualseg paper ...`."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from tyro.conf import Positional
 
@@ -50,21 +52,56 @@ def gradients(preset: str | None = None, dataset: str = "la", method: str = "dua
     print(explain_gradients(preset, dataset, method))
 
 
-def paper(table: Positional[str] = "", dataset: str | None = None) -> None:
+def paper_table(name: Positional[str] = "", dataset: str | None = None) -> None:
     """The paper's tables as numbers, with remarks where its text says something else.
 
-    Example: dualseg paper comparison --dataset la
+    Example: dualseg paper table comparison --dataset la
 
     Args:
-        table: Name of a table; without it, the tables are listed.
+        name: Of a table; without it, the tables are listed.
         dataset: Rows of one data set: "la", "pancreas" or "brats2019".
     """
-    from ..paper.tables import TABLES, paper_remarks, paper_table
+    from ..paper import tables
 
-    if not table:
-        print(columns(list(TABLES.items())))
+    if not name:
+        print(columns(list(tables.TABLES.items())))
         return
-    rows = paper_table(table, dataset)
+    rows = tables.paper_table(name, dataset)
     shown = ([f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows)
     print(columns([list(rows[0]), *shown]))
-    print("\nRemarks:", *paper_remarks(table), sep="\n- ")
+    print("\nRemarks:", *tables.paper_remarks(name), sep="\n- ")
+
+
+def paper_claims(folder: Path = Path("figures/records"), markdown: bool = False) -> None:
+    """Each figure that the paper prints: reproduced, differs, not run or cannot be checked.
+
+    Example: dualseg paper claims
+
+    Args:
+        folder: Folder of the published records.
+        markdown: As Markdown tables.
+    """
+    from ..paper import claims
+
+    print(claims.claims_table(claims.paper_claims(folder), markdown))
+
+
+def paper_equations(notebooks: Path = Path("notebooks"), markdown: bool = False) -> None:
+    """Each numbered equation of the paper: its function, its test, its place in the notebooks.
+
+    Example: dualseg paper equations
+
+    Args:
+        notebooks: Folder of the notebooks.
+        markdown: As a Markdown table with the links of the site.
+    """
+    from ..paper.equations import equation_map, equations_table
+
+    print(equations_table(equation_map(), notebooks, markdown))
+
+
+COMMANDS = {
+    "table": paper_table,
+    "claims": paper_claims,
+    "equations": paper_equations,
+}

@@ -1,6 +1,18 @@
+from .claims import (
+    Claim as Claim,
+    claims_table as claims_table,
+    paper_claims as paper_claims,
+)
 from .complexity import (
     complexity_table as complexity_table,
     count_macs as count_macs,
+    sizes_of_networks as sizes_of_networks,
+)
+from .equations import (
+    MappedEquation as MappedEquation,
+    equation_map as equation_map,
+    equations_table as equations_table,
+    section_of as section_of,
 )
 from .explain import (
     explain as explain,

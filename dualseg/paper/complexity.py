@@ -60,6 +60,36 @@ def count_macs(
     return total
 
 
+def sizes_of_networks() -> dict[str, tuple[int, list[tuple[float, float]]]]:
+    """Parameters and multiply-accumulates of the paper's networks, at its width.
+
+    Returns
+    -------
+    dict
+        For "ResNet34 (A)", "V-Net (B)" and "A + B": the number of parameters, and at each of
+        `PATCHES` the GMACs as computed and as profilers count them (see `count_macs`).
+    """
+    with torch.device("meta"):
+        nets: dict[str, list[SegmentationNetwork]]
+        nets = {"ResNet34 (A)": [ResNet34()], "V-Net (B)": [VNet()]}
+    found = {
+        name: (
+            sum(count_parameters(net) for net in parts),
+            [
+                (
+                    sum(count_macs(net, patch) for net in parts) / 1e9,
+                    sum(count_macs(net, patch, as_profilers=True) for net in parts) / 1e9,
+                )
+                for patch in PATCHES
+            ],
+        )
+        for name, parts in nets.items()
+    }
+    (count_a, macs_a), (count_b, macs_b) = found.values()
+    both = [(a[0] + b[0], a[1] + b[1]) for a, b in zip(macs_a, macs_b, strict=True)]
+    return {**found, "A + B": (count_a + count_b, both)}
+
+
 def complexity_table() -> str:
     """Parameters and MACs of both networks beside what the paper prints (its Tables 1 and 3).
 
@@ -68,23 +98,17 @@ def complexity_table() -> str:
     str
         A table for the terminal.
     """
-    with torch.device("meta"):
-        nets: dict[str, list[SegmentationNetwork]]
-        nets = {"ResNet34 (A)": [ResNet34()], "V-Net (B)": [VNet()]}
-    nets["A + B"] = [net for pair in nets.values() for net in pair]
     lines = [
         f"{'':14}{'parameters':>12}  {'MACs at 112x112x80, G':>30}  {'MACs at 96x96x96, G':>30}",
         f"{'network':14}{'(paper, M)':>12}  "
         + "  ".join(2 * [f"{'computed  profiler   paper':>30}"]),
     ]
-    for name, parts in nets.items():
-        parameters = sum(count_parameters(net) for net in parts)
+    for name, (parameters, macs) in sizes_of_networks().items():
         million, printed = PRINTED.get(name, ("", (None, None)))
-        cells = []
-        for patch, figure in zip(PATCHES, printed, strict=True):
-            ways = [[count_macs(net, patch, way) for net in parts] for way in (False, True)]
-            real, profiled = (sum(counts) / 1e9 for counts in ways)
-            cells.append(f"{real:13.2f}{profiled:10.2f}{f'{figure:.2f}' if figure else '':>8}")
+        cells = [
+            f"{real:13.2f}{profiled:10.2f}{f'{figure:.2f}' if figure else '':>8}"
+            for (real, profiled), figure in zip(macs, printed, strict=True)
+        ]
         lines.append(f"{name:14}{parameters:12,}  {cells[0]:>30}  {cells[1]:>30}")
         if million:
             lines.append(f"{'':14}{f'({million})':>12}")
