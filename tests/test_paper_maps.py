@@ -11,7 +11,7 @@ import pytest
 from dualseg.errors import DualsegError
 from dualseg.paper.claims import PLACES, STATUSES, claims_table, paper_claims
 from dualseg.paper.equations import equation_map, equations_table, section_of
-from dualseg.paper.tables import TABLES, read_toml, paper_table
+from dualseg.paper.tables import TABLES, paper_table, read_toml
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "figures" / "records"

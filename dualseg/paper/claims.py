@@ -20,7 +20,7 @@ from ..runs.records import (
     mean_of_runs,
 )
 from .complexity import PATCHES, PRINTED, sizes_of_networks
-from .tables import read_toml, paper_table
+from .tables import paper_table, read_toml
 
 STATUSES = ("reproduced", "differs", "not run", "cannot be checked")
 COMPARISONS = {"la": "Table 1", "pancreas": "Table 2", "brats2019": "Table 3"}
