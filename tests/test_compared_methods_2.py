@@ -1,10 +1,15 @@
 """SASSNet, DTC, SS-Net, BCP and URPC: who learns from what, values, phases, resuming."""
 
+import os
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 from scipy.special import expit as sigmoid
+from test_distributed import free_ports
 from test_method_interface import broken_and_resumed, same, weights
 from torch import nn
 
@@ -24,7 +29,7 @@ from dualseg.networks import NetworkOutput
 from dualseg.networks.distance_vnet import DistanceOutput
 from dualseg.runs.checkpoints import read_checkpoint
 from dualseg.runs.run import Run
-from dualseg.training.distributed import Ranks
+from dualseg.training.distributed import Ranks, joined
 from dualseg.training.loop import fit
 from dualseg.training.start import check_batch
 
@@ -709,3 +714,50 @@ def test_ss_net_resumes_with_and_without_a_correct_voxel(small, tmp_path, monkey
         assert state["weight:compactness.memory.filled"].any()
         assert same(weights(whole), weights(fit(ss_net, tmp_path / f"{step}", resume=True)))
     assert torch.equal(*memory) == (kind is NoObjectInStepFour)
+
+
+# Two processes
+
+TOGETHER = {
+    "sassnet": {},
+    "ss_net": {},
+    # Half of two labeled samples is one: batch norm needs a second voxel at the deepest level.
+    "bcp": {"patch": (32, 16, 16), "stride": (16, 8, 8), "pretraining": 0.5},
+}
+
+
+def rank_main(rank: int, port: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1"}
+    os.environ["MASTER_PORT"] = str(port)
+    with joined():
+        for name, changes in TOGETHER.items():
+            sizes = {"labeled_batch": 4, "unlabeled_batch": 4, "iterations": 4}
+            chosen = experiment(name, **sizes, **changes)
+            method = build_method(chosen, dataset_spec("phantom"))
+            fit(chosen, folder / name, method=method)
+            torch.save(dict(method.named_parameters()), folder / f"{name}_{rank}.pt")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="one process on Windows")
+def test_two_processes_end_with_the_same_weights(tmp_path):
+    """An inner gradient, two optimizers and two phases: none of them parts the processes."""
+    spawn = torch.multiprocessing.get_context("spawn")
+    port = free_ports(1)[0]
+    ranks = [spawn.Process(target=rank_main, args=(rank, port, tmp_path)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(timeout=300)
+        process.kill()
+    assert [process.exitcode for process in ranks] == [0, 0]
+    for name in TOGETHER:
+        run = Run(tmp_path / name)
+        assert run.finished and run.info()["processes"] == 2 and len(run.log()) == 4
+        first, second = (torch.load(tmp_path / f"{name}_{rank}.pt") for rank in range(2))
+        start = dict(built(name).named_parameters())
+        for parameter, tensor in first.items():
+            assert torch.equal(tensor, second[parameter]), (name, parameter)
+            assert not torch.equal(tensor, start[parameter]) or "bias" in parameter, parameter
