@@ -99,6 +99,9 @@ def test_explained(name, kind):
     text = explain(None, "la", method=name)
     for title, where, formula in kind.equations.values():
         assert f"{title} (" in text and where in text and formula in text
+    # What is said about the paper's equations is said about no others.
+    of_the_paper = name in ("dual", "supervised")
+    assert ("(eq. 1)" in text) == ("paper:    " in text) == of_the_paper
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -54,7 +54,7 @@ def explain(preset: str | None, dataset: str, at: float = 0.0, method: str = "du
         f'preset "{experiment.preset}" on {experiment.dataset}: '
         f"{built.presets[experiment.preset].about}.",
         _changes(built),
-        f"The loss is the sum of weight x term (eq. 1) at t = step / steps{_halved(built)}:",
+        f"The loss is the sum of weight x term{_eq_1(built)} at t = step / steps{_halved(built)}:",
         columns([_WEIGHT_HEADER, *_weight_rows(built, at)], "  "),
     ]
     if isinstance(built, TwoNetworks):
@@ -65,7 +65,7 @@ def explain(preset: str | None, dataset: str, at: float = 0.0, method: str = "du
         title, where, formula = equation
         state = "" if name in present else " - switched off"
         parts.append(f"{title} ({name}), {where}{state}\n  {formula}")
-        if equation == DUAL_EQUATIONS.get(name):  # the differences are about the paper's equations
+        if equation in DUAL_EQUATIONS.values():  # the differences are about the paper's equations
             parts += [_difference(entry, built) for entry in differences() if entry.term == name]
     listed = "; ".join(f"{name} ({p.about})" for name, p in built.presets.items())
     return "\n\n".join(part for part in [*parts, f"Presets: {listed}."] if part)
@@ -108,6 +108,10 @@ def explain_gradients(preset: str | None, dataset: str, method: str = "dual") ->
 _WEIGHT_HEADER = ["term", "now", *(f"t={t:g}" for t in TIMES)]
 
 
+def _eq_1(built: Method) -> str:
+    return " (eq. 1)" if built.equations.items() <= DUAL_EQUATIONS.items() else ""
+
+
 def _halved(built: Method) -> str:
     two = "contrast_a" in built.weights(Progress(0, 1))
     return "; each network's contrast has half of lambda_c" if two else ""
@@ -128,7 +132,8 @@ def _changes(built: Method) -> str:
     usual = asdict(built.settings_type())
     changed = {name: v for name, v in asdict(built.settings).items() if v != usual[name]}
     listed = ", ".join(f"{name} = {value}" for name, value in changed.items())
-    return f"Other than the defaults (the paper's choices for LA): {listed}." if changed else ""
+    defaults = "defaults (the paper's choices for LA)" if _eq_1(built) else "defaults"
+    return f"Other than the {defaults}: {listed}." if changed else ""
 
 
 def _difference(entry: Difference, built: Method) -> str:
