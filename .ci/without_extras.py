@@ -35,6 +35,7 @@ notebooks check
 notebooks exercises
 notebooks table
 notebooks record 00
+notebooks grade nowhere
 """
 
 

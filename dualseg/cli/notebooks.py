@@ -177,11 +177,57 @@ def notebooks_table(markdown: bool = False, folder: Path = FOLDER) -> None:
     print(notebook_table(notebook_paths(folder)))
 
 
+def notebooks_grade(
+    handed_in: Positional[Path],
+    csv: Path | None = None,
+    seconds: int = 60,
+    folder: Path = FOLDER,
+) -> None:
+    """Run the checkers of every exercise on the notebooks of a class.
+
+    Example: dualseg notebooks grade handed_in --csv grades.csv
+
+    THIS EXECUTES THE STUDENTS' CODE. Run it in a container, or on a machine without secrets. Each
+    notebook has a process of its own, which is ended if it exceeds its time, so that no student's
+    work disturbs another's.
+
+    The class's folder holds either a folder for each student, named after the student (as
+    alice/02_measuring_overlap_and_distance.ipynb), or files that begin or end with the student's
+    name (as alice_02_measuring_overlap_and_distance.ipynb).
+
+    Args:
+        handed_in: The class's folder.
+        csv: A file for the table, with the hints of the checkers.
+        seconds: The most that a cell may take, in seconds.
+        folder: Folder of the course's notebooks.
+    """
+    from ..course.authoring import grade
+    from ..course.authoring.notebook_files import notebook_paths
+
+    require(seconds > 0, "--seconds", "more than 0", seconds)
+    if not handed_in.is_dir():
+        raise DualsegError(f"{handed_in}: expected the folder of a class, found no folder.")
+    students, others = grade.handed_in(handed_in, notebook_paths(folder))
+    for path in others:
+        print(f"{path}: not graded, since its name contains the name of no notebook")
+    results = {}
+    for student, verdicts in grade.grade_class(students, seconds):
+        results[student] = verdicts
+        for exercise, verdict in verdicts.items():
+            if verdict.detail:
+                print(f"{student} {exercise}: {verdict}", flush=True)
+    print(columns(grade.words_table(results)))
+    if csv:
+        grade.write_csv(csv, results)
+        print(f"see {csv}")
+
+
 COMMANDS = {
     "list": notebooks_list,
     "run": notebooks_run,
     "record": notebooks_record,
     "check": notebooks_check,
     "exercises": notebooks_exercises,
+    "grade": notebooks_grade,
     "table": notebooks_table,
 }

@@ -1,4 +1,4 @@
-"""For those who write notebooks: run, record, check, student copies.
+"""For those who write notebooks and teach with them: run, record, check, student copies, grade.
 
 Everything here needs the packages of the extra `notebooks`.
 """

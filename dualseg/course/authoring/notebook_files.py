@@ -272,7 +272,7 @@ def run_notebook(
         raise DualsegError(f"{path}: would be overwritten by its run; choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    with _quiet_kernel(figures):
+    with quiet_kernel(figures):
         done = _execute(notebook, target, values, progress, cell_seconds)
     cells = sum(cell.execution_count is not None for cell in code_cells(done))
     if not cells:
@@ -314,7 +314,7 @@ def _execute(
 
 
 @contextmanager
-def _quiet_kernel(figures: Path | None) -> Iterator[None]:
+def quiet_kernel(figures: Path | None = None) -> Iterator[None]:
     """The environment of a kernel that nobody sits at."""
     before = dict(os.environ)
     os.environ.pop("JPY_SESSION_NAME", None)  # inherited where this itself runs in a notebook
