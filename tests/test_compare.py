@@ -1,6 +1,7 @@
 """The comparison of methods: its statistics, what may be compared, its budgets, and the command."""
 
 import csv
+import importlib
 import json
 import math
 import re
@@ -16,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import stats
 
 from dualseg.cli.main import main
@@ -519,6 +521,51 @@ def test_the_figure_shows_every_mean_seed_and_printed_value_in_order(known):
     assert "dual 7" in describe_comparison(comparison)
     with pytest.raises(ValueError, match="at least one row"):
         plot_intervals([], {}, ("", "", ""))
+
+
+def test_the_published_figure_is_that_of_the_records():
+    records = load_records(RECORDS) + load_records(RECORDS / "la")
+    words = describe_comparison(compare_records(records, "la", None, "lesson"))
+    with Image.open(ROOT / "figures" / "la_comparison.png") as picture:
+        assert picture.info["Description"] == words, (
+            "draw it anew: dualseg compare --records figures/records figures/records/la "
+            "--dataset la --out FOLDER; then copy FOLDER/comparison.png"
+        )
+
+
+# The pages
+
+
+def test_the_page_of_the_compared_methods_lists_all_with_their_presets():
+    page = (ROOT / "docs" / "compared_methods.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]*) \|[^|]*\|[^|]*\|([^|]*)\|$", page, re.MULTILINE)
+    listed = [
+        (name, re.findall(r"`(\w+)`", presets))
+        for names, presets in rows
+        for name in re.findall(r"`(\w+)`", names)
+    ]
+    assert {name for name, _ in listed} == set(METHODS)
+    for name, presets in listed:
+        assert set(presets) <= set(METHODS[name].presets), name
+
+
+@pytest.mark.slow
+def test_the_page_on_ones_own_method_runs_as_it_is(tmp_path, monkeypatch, capsys, no_pictures):
+    page = (ROOT / "docs" / "own_method.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "page_code.py").write_text("\n\n".join(blocks), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        importlib.import_module("page_code")
+        printed = capsys.readouterr().out
+    finally:
+        METHODS.pop("agree", None)
+        sys.modules.pop("page_code", None)
+    assert re.search(r"^Agree-Net +1 ", printed, re.MULTILINE)
+    assert re.search(r"^supervised +1 ", printed, re.MULTILINE)
+    log = [json.loads(line) for line in (tmp_path / "runs/agree/log.jsonl").open()]
+    assert all(line["agreement"] > 0 for line in log)
 
 
 # The whole way
