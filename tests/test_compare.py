@@ -263,12 +263,18 @@ def test_each_methods_own_budget_is_recognized(known):
     runs = [own("known", 0.01), own("dual", 0.01)]
     assert [run["config"]["iterations"] for run in runs] == [150, 60]
     comparison = compare_records(runs, "la", None, "lesson")
-    assert comparison.budget == "each method's own budget, 0.01 of its steps"
+    assert comparison.budget == "each method's own budget, its steps times 0.01"
     other = [own("known", 0.01), own("dual", 0.01, iterations=61)]
     with pytest.raises(
         DualsegError, match="expected one iterations in all, found 150 in known_150"
     ):
         compare_records(other, "la", None, "lesson")
+
+
+def test_a_method_that_takes_another_batch_is_named():
+    runs = [record([1, 2], method) for method in ("supervised", "vnet", "bcp")]
+    budget = compare_records(runs, "la", None, "lesson").budget
+    assert budget.endswith("schedule 'poly'; another batch: bcp:default 4+4")
 
 
 REFUSED: dict[str, tuple[Callable[[], list[dict]], str]] = {
@@ -609,3 +615,10 @@ def test_a_comparison_is_interrupted_and_resumed(la_root, tmp_path, capsys):
 
     assert main(["compare", "--records", str(out / "records"), *data]) == 0
     assert capsys.readouterr().out == printed
+
+    # A method that cannot be trained on such crops is named; the others are ranked all the same.
+    words[words.index("--methods") + 1 : words.index("--dataset")] = ["supervised", "urpc"]
+    words.insert(words.index("urpc"), "dual:improved")
+    assert main(words) == 1
+    shown = capsys.readouterr()
+    assert shown.out == printed and "2 of 6 runs failed" in shown.err and "urpc" in shown.err

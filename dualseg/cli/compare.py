@@ -64,7 +64,7 @@ def compare(
     """
     from ..many_runs.compare import plan_comparison
     from ..many_runs.comparison import compare_records
-    from ..many_runs.sweep import check_data, progress_of, require_done, run_sweep
+    from ..many_runs.sweep import check_data, progress_of, records_of, require_done, run_sweep
     from ..runs.records import load_records, publish
 
     if records:
@@ -82,14 +82,15 @@ def compare(
         print(progress_of(members))
         return
     with held(out):
-        require_done(members, run_sweep(members, resources, out / "jobs"))
-        for member in members:
+        failed = run_sweep(members, resources, out / "jobs")
+        done = [member for member in members if member.finished]
+        for member in done:
             publish(member.run.folder, out / "records")
-        names = {member.name for member in members}
-        done = [record for record in load_records(out / "records") if record["name"] in names]
-        first = members[0].experiment
-        comparison = compare_records(done, first.dataset, first.labeled, profile)
-        print(_ranking(comparison, out, markdown))
+        if len({member.group for member in done}) > 1:
+            first = members[0].experiment
+            comparison = compare_records(records_of(done), first.dataset, first.labeled, profile)
+            print(_ranking(comparison, out, markdown))
+    require_done(members, failed)
 
 
 def _ranking(comparison: Comparison, out: Path | None, markdown: bool) -> str:

@@ -233,7 +233,7 @@ def _budget(entries: Sequence[Entry]) -> str:
     except DualsegError:
         if scale is None:
             raise
-        return f"each method's own budget, {scale:g} of its steps"
+        return "each method's own budget" + ("" if scale == 1 else f", its steps times {scale:g}")
     config = entries[0].config
     return (
         f"the same budget for all: {config['iterations']} steps, learning rate "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from ..plotting.intervals import Dot, IntervalRow, plot_intervals
+from ..plotting.intervals import MeanInterval, IntervalRow, plot_intervals
 from .comparison import Comparison
 from .comparison_table import printed_for
 
@@ -30,7 +30,7 @@ def plot_ranking(comparison: Comparison) -> Figure:
     ):
         paper = printed_for(comparison, entry).paper
         dots = {
-            name: Dot(
+            name: MeanInterval(
                 spreads[name].mean,
                 spreads[name].low,
                 spreads[name].high,

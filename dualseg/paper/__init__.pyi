@@ -24,6 +24,10 @@ from .gradients import (
     released_gradient_table as released_gradient_table,
     released_values as released_values,
 )
+from .published import (
+    Published as Published,
+    published as published,
+)
 from .released_program import (
     released_unlabeled_terms as released_unlabeled_terms,
 )

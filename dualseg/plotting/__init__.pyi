@@ -4,6 +4,11 @@ from .charts import (
     plot_curves as plot_curves,
     plot_over_steps as plot_over_steps,
 )
+from .intervals import (
+    IntervalRow as IntervalRow,
+    MeanInterval as MeanInterval,
+    plot_intervals as plot_intervals,
+)
 from .slices import (
     LETTERS as LETTERS,
     PLANES as PLANES,

@@ -17,7 +17,7 @@ FLOOR = (0, (4, 3))
 
 
 @dataclass(frozen=True)
-class Dot:
+class MeanInterval:
     """A mean with its interval."""
 
     mean: float
@@ -36,7 +36,7 @@ class IntervalRow:
     name: str
     role: str
     """A name in `ROLES` for its color; any other is that of A."""
-    dots: Mapping[str, Dot] = field(default_factory=dict)
+    dots: Mapping[str, MeanInterval] = field(default_factory=dict)
     """By the name of the panel."""
 
 
