@@ -6,6 +6,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -313,9 +314,12 @@ def test_resume_takes_the_runs_own_settings(capsys, la_root, tmp_path, monkeypat
         assert run(capsys, *words)[0] == 130
     status, text, _ = run(capsys, "train", "--out", out, "--resume")
     assert (status, "finished, 3 steps" in text) == (0, True)
-    la_root.rename(tmp_path / "elsewhere")  # a finished run needs no data to say so
     status, text, _ = run(capsys, "train", "--out", out, "--resume")
     assert (status, "nothing to do" in text) == (0, True)
+    with h5py.File(la_root / TRAIN[0] / "mri_norm2.h5", "r+") as file:
+        file["image"][0, 0, 0] += 1
+    status, text, error = run(capsys, "train", "--out", out, "--resume")
+    assert (status, "the data have changed since this run was started" in error) == (1, True)
 
 
 def command_in(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess:

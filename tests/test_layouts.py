@@ -10,6 +10,7 @@ import pytest
 from rawdata import save_as, save_dicom, save_nrrd, volumes
 
 from dualseg.cli.main import main
+from dualseg.data.known.folder import find_cases
 from dualseg.data.raw_files import volumes_by_case
 from dualseg.errors import DualsegError
 
@@ -170,3 +171,21 @@ def test_only_a_star_is_special_in_a_pattern(tmp_path):
     (tmp_path / "other" / "a.nii").touch()
     with pytest.raises(DualsegError, match="a.nii: has the same name as .*a.nii, a; keep one"):
         volumes_by_case(tmp_path / "*" / "*.nii")
+
+
+def test_a_pattern_that_leaves_labels_out_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "imagesTr/p0.nii.gz",
+        "imagesTr/p1.nii.gz",
+        "labelsTr/p0.nii.gz",
+        "labelsTr/p1.nii",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    cases, notes = find_cases(Path("imagesTr"), Path("labelsTr/*.nii.gz"))
+    assert [case.label is None for case in cases] == [False, True]
+    assert notes == [
+        "1 of 2 cases have no label in labelsTr/*.nii.gz and are used as unlabeled ones: p1"
+    ]

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import TRAIN
+from conftest import TEST, TRAIN
 from fake_slurm import install
 
 from dualseg._util.lock import InUse, held
@@ -251,7 +251,7 @@ def test_a_killed_job_is_a_failure_and_the_others_go_on(tmp_path):
     assert list(failed) == ["killed"] and "ended without a result" in failed["killed"].reason
 
 
-@pytest.mark.parametrize("prepared_again", ["a training case", "a test list"])
+@pytest.mark.parametrize("prepared_again", ["a training case", "a test case", "a test list"])
 def test_a_finished_run_of_other_data_is_not_kept(la_root, tmp_path, capsys, prepared_again):
     words = command(la_root, tmp_path / "sweep", "--seeds", 0, "--methods", "supervised")
     words += ["--dry-run"]
@@ -263,14 +263,16 @@ def test_a_finished_run_of_other_data_is_not_kept(la_root, tmp_path, capsys, pre
         f"{run_folder.name}  finished\n1 runs, 1 finished, 0 to do.\n",
     )
     before = hashes(run_folder)
-    if prepared_again == "a training case":
-        with h5py.File(la_root / TRAIN[3] / "mri_norm2.h5", "r+") as file:
+    if prepared_again != "a test list":
+        case = TRAIN[3] if prepared_again == "a training case" else TEST[0]
+        with h5py.File(la_root / case / "mri_norm2.h5", "r+") as file:
             file["image"][0, 0, 0] += 1
     else:
         (la_root / "test.list").write_text("TESTA\n")
     status, shown, error = run(capsys, words)
     assert (status, shown) == (1, "")
-    assert f"{run_folder}: the data have changed since this run was started" in error
+    what = "test cases" if prepared_again == "a test case" else "data"
+    assert f"{run_folder}: the {what} have changed since this run was" in error
     assert hashes(run_folder) == before
 
 

@@ -132,6 +132,53 @@ def test_every_flipped_bit_that_gzip_finds_is_refused(tmp_path, level):
     np.testing.assert_array_equal(read_volume(path).values, values)
 
 
+@pytest.mark.parametrize("name", ["scan.mha", "scan.nrrd"])
+def test_a_flipped_bit_of_compressed_voxels_never_gives_other_values(tmp_path, name):
+    """ITK reads on; the checksum in the stream tells (RFC 1950, 1952). A few bits are padding."""
+    rng = np.random.default_rng(0)
+    values = np.cumsum(rng.integers(-3, 4, (28, 24, 32)), axis=2).astype(np.int16)
+    path = tmp_path / name
+    sitk.WriteImage(sitk.GetImageFromArray(values), str(path), useCompression=True)
+    np.testing.assert_array_equal(read_volume(path).values, values.T)
+    content = bytearray(path.read_bytes())
+    mark = b"LOCAL\n" if name == "scan.mha" else b"\n\n"
+    first = content.index(mark) + len(mark) + 10  # behind the stream's own header
+    refused = 0
+    for place in rng.integers(first, len(content), 100):
+        content[place] ^= 1 << int(place % 8)
+        path.write_bytes(content)
+        content[place] ^= 1 << int(place % 8)
+        try:
+            np.testing.assert_array_equal(read_volume(path).values, values.T)
+        except DualsegError as error:
+            assert f"{name}: expected a readable" in str(error)
+            refused += 1
+    assert refused > 95
+    path.write_bytes(content[:-6])
+    with pytest.raises(DualsegError, match=f"{name}: expected a readable .* damaged file"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("what", ["no directions", "a direction of none", "mha", "all there"])
+def test_a_voxel_size_that_the_header_does_not_hold_is_remarked_on(tmp_path, what):
+    values = np.zeros((4, 5, 6), np.int16).tobytes()
+    path = tmp_path / ("scan.mha" if what == "mha" else "scan.nrrd")
+    if what == "mha":
+        header = "ObjectType = Image\nNDims = 3\nDimSize = 4 5 6\nElementType = MET_SHORT\n"
+        header += "ElementDataFile = LOCAL\n"
+    else:
+        header = "NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\n"
+        header += "sizes: 4 5 6\nencoding: raw\nendian: little\n"
+        if what == "a direction of none":
+            header += "space directions: none none none\n"
+        if what == "all there":
+            header += "space directions: (1,0,0) (0,1,0) (0,0,1)\n"
+        header += "\n"
+    path.write_bytes(header.encode() + values)
+    remarks = " ".join(read_volume(path).remarks)
+    assert ("how large the voxels are" in remarks) == (what != "all there")
+
+
 def test_a_file_without_its_last_bytes_is_refused(tmp_path):
     path = nifti(tmp_path / "scan.nii.gz", STRAIGHT)
     path.write_bytes(path.read_bytes()[:-8])
@@ -253,7 +300,7 @@ def nrrd(path, *lines):
 
 
 def test_an_nrrd_without_a_space_is_remarked_on(tmp_path):
-    volume = read_volume(nrrd(tmp_path / "a.nrrd"))
+    volume = read_volume(nrrd(tmp_path / "a.nrrd", "spacings: 1 1 2"))
     assert volume.remarks == (
         "the header names no space: its axes were taken as LPS, which may be wrong",
     )

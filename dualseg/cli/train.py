@@ -70,8 +70,7 @@ def _train(out: Path, experiment: Experiment, resume: bool, max_minutes: float |
             "--resume."
         )
     already = resume and run.finished
-    if not already or experiment != run.experiment():  # else nothing is asked of the data
-        run = fit(experiment, out, resume, max_minutes=max_minutes)
+    run = fit(experiment, out, resume, max_minutes=max_minutes)
     if already:
         print(f"{run.folder}: this run is finished; nothing to do.")
         return 0

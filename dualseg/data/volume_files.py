@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,10 @@ _DETACHED = (".nhdr", ".mhd")
 _NRRD_MM = {"mm": 1.0, "m": 1e3, "um": 1e-3, "\N{MICRO SIGN}m": 1e-3, "micron": 1e-3, "cm": 10.0}
 SKEW = 1e-3  # largest cosine between two axes; some files give directions by few digits
 NO_SPACE = "the header names no space: its axes were taken as LPS, which may be wrong"
+NO_SIZE = (
+    "the header does not say how large the voxels are: 1 mm was taken along each axis, which may "
+    "be wrong"
+)
 
 
 def read_volume(path: Path) -> Volume:
@@ -109,7 +114,7 @@ def _is_dicom(path: Path) -> bool:
 def _read_itk(path: Path) -> Volume:
     import SimpleITK as sitk
 
-    header = _text_header(path)
+    header, start = _text_header(path)
     name = "NRRD" if path.suffix.lower() == ".nrrd" else "MetaImage"
     detached = header.get("data file") or header.get("datafile")
     if detached or header.get("elementdatafile", "local").lower() != "local":
@@ -126,8 +131,9 @@ def _read_itk(path: Path) -> Volume:
             # 8 bytes a voxel, the largest there are
             require_memory([*reader.GetSize(), parts], 8, path)
             if axes == 3 and parts == 1:
+                _require_checksum(path, header, start)
                 image = reader.Execute()
-    except RuntimeError as error:
+    except (RuntimeError, zlib.error) as error:
         raise DualsegError(
             f"{path}: expected a readable {name} file, found a damaged file or something else; get "
             "it again."
@@ -144,15 +150,16 @@ def _read_itk(path: Path) -> Volume:
     affine[:3, 3] = image.GetOrigin()
     affine = np.diag([*[_unit(header, path)] * 3, 1.0]) @ LPS_TO_RAS @ affine
     require_right_angles(affine, path, SKEW)
-    remarks = (NO_SPACE,) if name == "NRRD" and "space" not in header else ()
-    return Volume(values.astype(np.float32), affine, None, remarks)
+    remarks = [NO_SPACE] if name == "NRRD" and "space" not in header else []
+    remarks += [] if _says_voxel_size(header) else [NO_SIZE]
+    return Volume(values.astype(np.float32), affine, None, tuple(remarks))
 
 
-def _text_header(path: Path) -> dict[str, str]:
-    """The fields of an NRRD or MetaImage header, which are lines of text in front of the voxels."""
+def _text_header(path: Path) -> tuple[dict[str, str], int]:
+    """The fields of an NRRD or MetaImage header, lines of text, and where the voxels begin."""
     fields = {}
     with open(path, "rb") as file:
-        for raw in file.read(2**16).splitlines():
+        while file.tell() < 2**16 and (raw := file.readline(2**16)):
             line = raw.decode("utf-8", "replace").strip()
             if not line:  # the end of an NRRD header
                 break
@@ -160,7 +167,30 @@ def _text_header(path: Path) -> dict[str, str]:
             fields[key.strip().lower()] = value.lstrip("=").strip()
             if key.strip() == "ElementDataFile":
                 break
-    return fields
+        return fields, file.tell()
+
+
+def _says_voxel_size(header: dict[str, str]) -> bool:
+    directions = header.get("space directions", header.get("spacings", "none")).lower()
+    of_nrrd = "none" not in directions and "nan" not in directions
+    return of_nrrd or "elementspacing" in header or "elementsize" in header
+
+
+def _require_checksum(path: Path, header: dict[str, str], start: int) -> None:
+    """Raise zlib.error for compressed voxels that are damaged: ITK compares no checksum."""
+    compressed = header.get("compresseddata", "").lower() == "true"
+    if not compressed and header.get("encoding", "").lower() not in ("gzip", "gz"):
+        return
+    unpack = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # gzip or zlib, whichever it is
+    with open(path, "rb") as file:
+        file.seek(start)
+        while not unpack.eof:
+            part = file.read(2**20)
+            if not part:
+                raise zlib.error("the compressed voxels end too early")
+            while part:
+                unpack.decompress(part, 2**24)
+                part = unpack.unconsumed_tail
 
 
 def _unit(header: dict[str, str], path: Path) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._util.environment import versions
-from .._util.files import remove_temporary_files, write_json
+from .._util.files import read_json, remove_temporary_files, write_json
 from .._util.lock import held
 from ..data.case import Case
 from ..data.dataset import Dataset, open_dataset
@@ -116,6 +116,30 @@ def _require_same_data(run: Run, dataset: Dataset) -> None:
                 f"{dataset.source.where}: expected the data that the run was trained on, found "
                 f"another {name} in the manifest; give --root the folder that was prepared as then."
             )
+
+
+def require_same_test_cases(run: Run, dataset: Dataset) -> None:
+    """Check that a measured run's test cases are those that it was measured on.
+
+    Parameters
+    ----------
+    run : Run
+        With a record of its test cases.
+    dataset : Dataset
+        The data set as it is now.
+
+    Raises
+    ------
+    DualsegError
+        If the volumes of a test case have changed.
+    """
+    record = read_json(run.record_path())
+    cases = [case["id"] for case in record["cases"]]
+    if record["evaluation"]["fingerprint"] != dataset.cache(cases):
+        raise DualsegError(
+            f"{run.folder}: the test cases have changed since this run was measured (another "
+            f"fingerprint); restore them, or measure it again with `dualseg evaluate {run.folder}`."
+        )
 
 
 def draw(

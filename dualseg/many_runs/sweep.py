@@ -20,7 +20,7 @@ from ..data.known import DATASETS
 from ..data.prepared_folder import is_prepared
 from ..data.spec import Profile
 from ..errors import DualsegError, require, require_one_of
-from ..evaluation.evaluate import evaluate
+from ..evaluation.evaluate import evaluate, require_same_test_cases
 from ..methods import METHODS
 from ..runs.records import MEASURES, mean_of_runs
 from ..runs.run import Run
@@ -182,6 +182,8 @@ def check_data(members: Iterable[Member]) -> None:
         dataset.split(experiment.labeled, experiment.validation)
         if member.run.exists:
             require_same_data(member.run, dataset)
+        if member.finished:
+            require_same_test_cases(member.run, dataset)
 
 
 def _member(out: Path, data: str, experiment: Experiment) -> Member:

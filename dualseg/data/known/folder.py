@@ -52,6 +52,13 @@ def find_cases(
         )
         for case_id, first in sorted(channels[0].items())
     ]
+    without = [case.id for case in cases if not case.label]
+    if without and "*" in f"{images}{labels}":  # a pattern may leave out what should be there
+        more = ", ..." if len(without) > 5 else ""
+        notes.append(
+            f"{len(without)} of {len(cases)} cases have no label in {labels} and are used as "
+            f"unlabeled ones: {', '.join(without[:5])}{more}"
+        )
     return cases, notes
 
 
