@@ -68,10 +68,11 @@ class Fixed(nn.Module):
 
     def __init__(self, *outputs):
         super().__init__()
-        self.outputs, self.images = list(outputs), []
+        self.outputs, self.images, self.modes = list(outputs), [], []
 
     def forward(self, image):
         self.images.append(image)
+        self.modes.append(self.training)
         return self.outputs.pop(0)
 
 
@@ -317,6 +318,54 @@ def test_a_perfect_pair_disagrees_only_on_the_surface():
     term = method.loss(Batch(crops("dtc").image[:4], label, ("case",) * 4), MIDDLE)["consistency"]
     surface = ((target == 0) & (label == 1)).float().mean()
     assert term.item() == pytest.approx(0.25 * surface.item(), rel=1e-3)
+
+
+class Judge(nn.Module):
+    """A discriminator of one multiplication, which remembers what it saw and in which mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.factors = nn.Parameter(torch.tensor([1.0, -2.0]))
+        self.seen = []
+
+    def forward(self, values, image):
+        self.seen.append((values.detach(), image, self.training))
+        return values.mean((1, 2, 3, 4))[:, None] * self.factors
+
+
+def judged(maps: np.ndarray, answer: list[int]) -> float:
+    """Mean cross-entropy of a `Judge`'s logits to the answers; 1: the map of a labeled sample."""
+    logits = maps.mean((1, 2, 3))[:, None] * np.array([1.0, -2.0])
+    return -np.log(softmax(logits)[np.arange(len(maps)), answer]).mean()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_terms_of_sassnet_are_those_of_its_equations(kind):
+    logits, label = inputs(kind, samples=4, channels=2)
+    trained, quiet = np.tanh(logits[:, 1]), np.tanh(logits[:, 0] + 0.3)
+    method = built("sassnet")
+    mask = torch.tensor(logits[:, 0])
+    outputs = [DistanceOutput(mask, torch.tensor(maps).float()) for maps in (trained, quiet)]
+    method.network, method.discriminator = Fixed(*outputs), Judge()
+    image = torch.randn(4, 1, 5, 4, 6)
+    terms = method.loss(Batch(image, torch.tensor(label), ("case",) * 4), MIDDLE)
+    target = np.stack([signed_distance_by_scipy(sample == 1) for sample in label])
+    p = sigmoid(logits[:2, 0])
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(
+        {
+            "supervised": 1 - (2 * (p * label).sum() + 1e-5) / ((p**2 + label).sum() + 1e-5),
+            "distance": ((trained[:2] - target) ** 2).mean(),
+            "adversarial": judged(trained[2:], [1, 1]),  # to be taken for labeled ones
+            "discriminator": judged(quiet, [1, 1, 0, 0]),
+        },
+        rel=1e-5,
+        abs=1e-6,
+    )
+    # The network is trained in the first pass and quiet in the second; the judge the other way.
+    assert method.network.modes == [True, False]
+    fooled, told = method.discriminator.seen
+    assert [fooled[2], told[2]] == [False, True]
+    assert torch.equal(fooled[1], image[2:]) and torch.equal(told[1], image)
 
 
 def region_loss(logits: np.ndarray, label: np.ndarray, region: np.ndarray) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from ..plotting.intervals import MeanInterval, IntervalRow, plot_intervals
+from ..plotting.intervals import IntervalRow, MeanInterval, plot_intervals
 from .comparison import Comparison
 from .comparison_table import printed_for
 
