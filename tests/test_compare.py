@@ -44,7 +44,7 @@ from dualseg.networks._blocks import count_parameters
 from dualseg.networks.resnet34 import ResNet34
 from dualseg.networks.vnet import VNet
 from dualseg.paper.complexity import count_macs
-from dualseg.paper.published import published
+from dualseg.paper.published import published_numbers
 from dualseg.paper.tables import paper_table, read_toml
 from dualseg.plotting.intervals import plot_intervals
 from dualseg.runs.records import load_records
@@ -446,12 +446,12 @@ def test_printed_numbers_have_a_row_in_the_paper_and_a_source():
     assert {entry["paper"] for entry in names.values()} == rows
     for name in names:
         for labeled in (8, 16):
-            own = published(name, "la", labeled).own
+            own = published_numbers(name, "la", labeled).own
             assert own is None or re.search(r" at [0-9a-f]{7}$", own["source"])
-    found = published("ua_mt", "la", 8)
+    found = published_numbers("ua_mt", "la", 8)
     assert (found.paper["dice"], found.own["dice"], found.own["hd95"]) == (87.10, 84.25, 13.84)
-    assert published("ua_mt", "phantom", 4).paper is None
-    assert published("nobody", "la", 8).paper is None
+    assert published_numbers("ua_mt", "phantom", 4).paper is None
+    assert published_numbers("nobody", "la", 8).paper is None
 
 
 # From the kept records

@@ -11,7 +11,7 @@ from typing import Any
 from .._util.tables import as_markdown, columns
 from ..config.experiment import Experiment
 from ..methods import METHODS
-from ..paper.published import Published, published
+from ..paper.published import Published, published_numbers
 from ..runs.records import shown
 from .comparison import REFERENCES, Comparison, Entry, spec_of
 from .cost import Cost, cost_of
@@ -92,7 +92,7 @@ def comparison_csv(comparison: Comparison, costs: Sequence[Cost | None]) -> str:
 def printed_for(comparison: Comparison, entry: Entry) -> Published:
     """What is printed about the entry's method; nothing for a variant of it."""
     name = entry.method if entry.usual else ""
-    return published(name, comparison.config["dataset"], comparison.config["labeled"])
+    return published_numbers(name, comparison.config["dataset"], comparison.config["labeled"])
 
 
 def _scores(comparison: Comparison) -> list[list[str]]:

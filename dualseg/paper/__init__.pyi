@@ -26,7 +26,7 @@ from .gradients import (
 )
 from .published import (
     Published as Published,
-    published as published,
+    published_numbers as published_numbers,
 )
 from .released_program import (
     released_unlabeled_terms as released_unlabeled_terms,

@@ -20,7 +20,7 @@ class Published:
     """What to know when comparing with them."""
 
 
-def published(method: str, dataset: str, labeled: int) -> Published:
+def published_numbers(method: str, dataset: str, labeled: int) -> Published:
     """Look up what is printed about a method.
 
     Parameters
