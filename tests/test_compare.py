@@ -446,10 +446,14 @@ def test_printed_numbers_have_a_row_in_the_paper_and_a_source():
     assert {entry["paper"] for entry in names.values()} == rows
     for name in names:
         for labeled in (8, 16):
-            own = published_numbers(name, "la", labeled).own
-            assert own is None or re.search(r" at [0-9a-f]{7}$", own["source"])
+            public = published_numbers(name, "la", labeled).public
+            assert public is None or re.search(r" at [0-9a-f]{7}$", public["source"])
     found = published_numbers("ua_mt", "la", 8)
-    assert (found.paper["dice"], found.own["dice"], found.own["hd95"]) == (87.10, 84.25, 13.84)
+    assert (found.paper["dice"], found.public["dice"], found.public["hd95"]) == (
+        87.10,
+        84.25,
+        13.84,
+    )
     assert published_numbers("ua_mt", "phantom", 4).paper is None
     assert published_numbers("nobody", "la", 8).paper is None
 

@@ -398,6 +398,10 @@ def test_plan_has_each_run_once():
         "phantom_dual_improved_4labels_smoke_seed0",
     ]
     assert len(names(seeds=[0, 1, 1, 2], labeled=[4, 8])) == 3 * 2 * 3
+    assert names(presets=[], methods=["dual", "ua_mt"]) == [
+        "phantom_dual_paper_4labels_smoke_seed0",
+        "phantom_ua_mt_default_4labels_smoke_seed0",
+    ]
     assert names(labeled=[], datasets=["la=/data"], methods=["supervised"]) == [
         "la_supervised_8labels_smoke_seed0"
     ]

@@ -19,7 +19,7 @@ def sweep(
     out: Path,
     dataset: tuple[str, ...] = ("phantom",),
     methods: tuple[str, ...] = ("supervised", "dual"),
-    presets: tuple[str, ...] = ("paper",),
+    presets: tuple[str, ...] = (),
     labeled: tuple[int, ...] = (),
     seeds: tuple[int, ...] = (0, 1, 2),
     profile: Profile = "lesson",
@@ -37,8 +37,8 @@ def sweep(
     Args:
         out: Folder of the runs; their jobs' output is in OUT/jobs.
         dataset: Names, NAME=FOLDER where the files of a set are needed, or prepared folders.
-        methods: "supervised", "dual"; a method without presets is run once for all of them.
-        presets: As for `dualseg train`.
+        methods: "supervised", "dual" and others; one without presets is run once for all of them.
+        presets: As for `dualseg train`, for all methods; if none is given, each method's usual one.
         labeled: Numbers of labeled cases; if none is given, each data set's usual one.
         seeds: Seeds of the runs.
         profile: "smoke", "lesson" or "full".

@@ -31,8 +31,8 @@ Parameters in millions; multiply-accumulates in G: of a training step (all passe
 forward and backward, in the middle of the training), and of the prediction of a window. Seconds
 depend on the machine and on what else ran there."""
 PRINTED_NOTES = """\
-Printed numbers are of full size, and of the steps of the paper or of the method's authors: compare
-the order, not the level."""
+Printed numbers are of full size, and of other numbers of steps: compare the order, not the level.
+Elsewhere: the best number that a public file prints for the method."""
 
 
 def costs_of(comparison: Comparison) -> list[Cost | None]:
@@ -143,14 +143,14 @@ def _costs(comparison: Comparison, costs: Sequence[Cost | None]) -> list[list[st
 def _printed(comparison: Comparison) -> list[list[str]]:
     """The rows beside what is printed; none where nothing is printed for any method."""
     known = [(entry, printed_for(comparison, entry)) for entry in comparison.entries]
-    if not any(found.paper or found.own for _, found in known):
+    if not any(found.paper or found.public for _, found in known):
         return []
-    numbers = (f"{name} (Dice / 95HD)" for name in ("here", "paper", "own"))
-    rows = [["method", *numbers, "own from", "remark"]]
+    numbers = (f"{name} (Dice / 95HD)" for name in ("here", "paper", "elsewhere"))
+    rows = [["method", *numbers, "printed in", "remark"]]
     for (entry, found), both in zip(known, comparison.spreads, strict=True):
         here = f"{_number(both['dice'].mean)} / {_number(both['hd95'].mean)}"
-        source = found.own["source"] if found.own else ""
-        cells = [_pair(found.paper), _pair(found.own), source, found.remark]
+        source = found.public["source"] if found.public else ""
+        cells = [_pair(found.paper), _pair(found.public), source, found.remark]
         rows.append([comparison.label(entry), here, *cells])
     return rows
 
@@ -177,9 +177,9 @@ def _line(comparison: Comparison, place: int, entry: Entry, cost: Cost | None) -
     )
     line["seconds_a_step"] = _seconds(entry)
     printed = printed_for(comparison, entry)
-    for name, row in (("paper", printed.paper), ("own", printed.own)):
+    for name, row in (("paper", printed.paper), ("elsewhere", printed.public)):
         line |= {f"{name}_{key}": row[key] if row else None for key in ("dice", "hd95")}
-    line["own_from"] = printed.own["source"] if printed.own else ""
+    line["printed_in"] = printed.public["source"] if printed.public else ""
     return line | {"remark": printed.remark}
 
 

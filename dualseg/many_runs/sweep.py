@@ -93,7 +93,7 @@ def plan(
     datasets : sequence of str
         Names, NAME=FOLDER, or folders that `dualseg data prepare` made.
     methods, presets : sequence of str
-        Their names.
+        Their names; without presets, each method's usual one.
     labeled : sequence of int
         Numbers of labeled cases; where empty, each data set's usual number.
     seeds : sequence of int
@@ -116,7 +116,7 @@ def plan(
         require_one_of("methods", method, METHODS)
     runs = []
     for dataset, labels, method, preset, seed in product(
-        datasets, labeled or (None,), methods, presets, seeds
+        datasets, labeled or (None,), methods, presets or (None,), seeds
     ):
         name, root = data_source(dataset)
         changes: dict[str, Any] = {"method": method, "seed": seed}

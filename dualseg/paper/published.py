@@ -1,4 +1,4 @@
-"""What is printed about a method: the paper's row for it, and its authors' own numbers."""
+"""What is printed about a method: the paper's row for it, and the best number in a public file."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Published:
 
     paper: dict[str, Any] | None
     """The row of the paper's Tables 1-3, as `paper_table` gives it."""
-    own: dict[str, Any] | None
-    """"dice", "jaccard", "hd95", "asd", and the "source" where they can be read."""
+    public: dict[str, Any] | None
+    """"dice", "jaccard", "hd95", "asd", and the "source", the public file that prints them."""
     remark: str
     """What to know when comparing with them."""
 
@@ -41,5 +41,5 @@ def published_numbers(method: str, dataset: str, labeled: int) -> Published:
         return (row["dataset"], row["labeled"]) == (dataset, labeled)
 
     rows = (r for r in paper_table("comparison") if r["method"] == entry.get("paper") and fits(r))
-    own = next((row for row in entry.get("own", ()) if fits(row)), None)
-    return Published(next(rows, None), own, entry.get("remark", ""))
+    public = next((row for row in entry.get("public", ()) if fits(row)), None)
+    return Published(next(rows, None), public, entry.get("remark", ""))
