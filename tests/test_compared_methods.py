@@ -1,4 +1,4 @@
-"""V-Net, mean teacher, UA-MT, AC-MT, MC-Net(+), ML-RPL, MCF, LUSEG, CPCL: values and gradients."""
+"""Ten compared methods that are not in test_compared_methods_2.py: values, gradients, schedules."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ from dualseg.training.start import check_batch
 TEACHERS = ("mean_teacher", "ua_mt", "ac_mt", "cpcl")
 DECODERS = ("mc_net", "mc_net_plus", "ml_rpl")
 PAIRS = ("mcf", "luseg")
-ALONE = ("vnet", *TEACHERS, *DECODERS)
+ALONE = ("vnet", "entropy_minimization", *TEACHERS, *DECODERS)
 MIDDLE = Progress(5, 10)
 SHAPE = (2, 2, 3, 4, 5)  # (B, C, X, Y, Z)
 THREE = DatasetSpec("three", "", ("background", "left", "right"), (1.0, 1.0, 1.0), "RAS", 2, {})
@@ -136,6 +136,7 @@ WHOLE = {"encoder", "decoder"}
 TWO = {"encoder", "decoder 0", "decoder 1"}
 LEARNERS = {
     ("vnet", "default"): {"supervised": WHOLE},
+    ("entropy_minimization", "default"): {"supervised": WHOLE, "entropy": WHOLE},
     ("mean_teacher", "default"): {"supervised": WHOLE, "consistency": WHOLE},
     ("ua_mt", "default"): {"supervised": WHOLE, "consistency": WHOLE},
     ("ua_mt", "no_uncertainty"): {"supervised": WHOLE, "consistency": WHOLE},
@@ -294,7 +295,8 @@ def test_the_terms_of_ua_mt_are_those_of_its_equations(seed):
     target, *passes = method.teacher.images
     assert len(target) == 2 and [len(image) for image in passes] == [4] * 4
     clean = batch.image[2:]
-    assert all((image[:2] - clean).abs().max() <= 0.2 + 1e-6 for image in (target, *passes))
+    largest = [(image[:2] - clean).abs().max() for image in (target, *passes)]
+    assert all(0.1 < noise <= 0.2 + 1e-6 for noise in largest)
     p = softmax(method.network.np(clean), 1)
     p_teacher = softmax(method.teacher.np(target), 1)
     drawn = [softmax(method.teacher.np(half), 1) for image in passes for half in image.split(2)]
@@ -343,8 +345,23 @@ def test_a_plain_mean_teacher_is_ua_mt_without_uncertainty():
         found.append(method.loss(batch, MIDDLE))
     assert found[0] == found[1]
     p = softmax(plain.network.np(batch.image[2:]), 1)
-    p_teacher = softmax(plain.teacher.np(plain.teacher.images[0]), 1)
+    target = plain.teacher.images[0]
+    assert 0.1 < (target - batch.image[2:]).abs().max() <= 0.2 + 1e-6
+    p_teacher = softmax(plain.teacher.np(target), 1)
     assert found[0]["consistency"].item() == pytest.approx(((p - p_teacher) ** 2).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_terms_of_entropy_minimization_are_those_of_its_equations(seed):
+    generator = torch.Generator().manual_seed(seed)
+    method, batch = built("entropy_minimization"), small_batch(generator)
+    method.network = Pointwise(generator)
+    found = method.loss(batch, MIDDLE)
+    logits, label = method.network.np(batch.image), batch.label.numpy()
+    expected = np_entropy(softmax(logits, 1)).mean() / np.log(2)
+    assert found["entropy"].item() == pytest.approx(expected, rel=1e-5)
+    expected = np_supervised(logits[:2], label, (0, 1))
+    assert found["supervised"].item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(("step", "nats"), [(0, 0.521), (3000, 0.570), (6000, 0.693)])
@@ -558,7 +575,7 @@ def test_the_right_head_predicts(name):
     first = method.network.decoder[0] if name in DECODERS else method.network.decoder
     kept = {id(p) for part in (method.network.encoder, first) for p in part.parameters()}
     others = [p for p in method.parameters() if id(p) not in kept]
-    assert bool(others) == (name != "vnet")
+    assert bool(others) == (name in TEACHERS + DECODERS)
     for parameter in others:
         parameter.normal_()
     assert torch.equal(method.predict(patch), before)
@@ -577,6 +594,7 @@ def test_pairs_predict_by_their_mean(name):
 
 RISEN = 0.2865  # exp(-5 / 4), half way up
 WEIGHTS = [  # at the start, half way up, at the end of the ramp
+    ("entropy_minimization", "entropy", 1.0, 0.1),
     ("ua_mt", "consistency", 1.0, 0.1),
     ("ac_mt", "consistency", 0.75, 0.1),
     ("mc_net", "consistency", 0.4, 1.0),
@@ -602,6 +620,8 @@ def test_weights_rise_as_published(name, term, length, most):
 
 OWN = {  # steps, labeled + unlabeled, schedule, turns and flips
     "vnet": (6000, 4, None, "step", True),
+    "entropy_minimization": (30000, 2, 2, "poly", True),
+    "mean_teacher": (6000, 2, 2, "step", True),
     "ua_mt": (6000, 2, 2, "step", True),
     "mc_net": (15000, 2, 2, "own", True),
     "mc_net_plus": (15000, 2, 2, "own", True),

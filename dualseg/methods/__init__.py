@@ -18,6 +18,7 @@ from .cpcl import CPCL
 from .dtc import DTC
 from .dual import Dual, dual_terms, dual_weights
 from .dual_settings import DualSettings
+from .entropy_minimization import EntropyMinimization
 from .luseg import LUSEG
 from .mc_net import MCNet, MCNetPlus
 from .mcf import MCF
@@ -36,8 +37,9 @@ if TYPE_CHECKING:
 METHODS: dict[str, type[Method]] = {
     "dual": Dual,
     "supervised": Supervised,
-    # The methods that the paper compares with, and mean teacher, which some of them build on.
+    # The methods that the paper compares with, and two that are simpler than most of them.
     "vnet": SupervisedVNet,
+    "entropy_minimization": EntropyMinimization,
     "mean_teacher": MeanTeacher,
     "ua_mt": UAMT,
     "sassnet": SASSNet,
@@ -67,6 +69,7 @@ __all__ = [
     "URPC",
     "Dual",
     "DualSettings",
+    "EntropyMinimization",
     "Equation",
     "MCNet",
     "MCNetPlus",
