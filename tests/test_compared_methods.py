@@ -23,6 +23,7 @@ from dualseg.methods.cpcl import backward_term, forward_term
 from dualseg.methods.mc_net import mutual_consistency
 from dualseg.methods.ml_rpl import learned_from, reliability
 from dualseg.networks import NetworkOutput, count_parameters
+from dualseg.networks._blocks import Decoder
 from dualseg.paper.complexity import count_macs
 from dualseg.runs.run import Run
 from dualseg.training.distributed import Ranks
@@ -109,6 +110,18 @@ def test_decoders_differ_and_draw_their_own_dropout(name):
     assert modes == expected.get(name, ["", "trilinear", "nearest"])
     assert kinds == ["ConvTranspose3d"] + ["Upsample"] * (len(modes) - 1)
     assert not any(torch.equal(outputs[0].logits, other.logits) for other in outputs[1:])
+
+
+@pytest.mark.parametrize("name", [*ALONE, *PAIRS])
+def test_features_and_first_weights_are_as_published(name):
+    """Kaiming's weights are normal, PyTorch's own ones bounded by one over the root of fan in."""
+    method = built(name)
+    taps = {module.features for module in method.modules() if isinstance(module, Decoder)}
+    assert taps == {{"ml_rpl": "dropped", "luseg": "dropped", "cpcl": "half"}.get(name, "last")}
+    weights = [m.weight.detach() for m in method.modules() if isinstance(m, nn.Conv3d)]
+    weight = max(weights, key=torch.numel)
+    bounded = bool(weight.abs().max() <= weight[0].numel() ** -0.5)
+    assert bounded == (name not in PAIRS)
 
 
 # Who learns from what
@@ -537,6 +550,18 @@ def test_the_circle_of_cpcl_is_that_of_its_equations(seed):
     weight = q * np.moveaxis(hot[q.argmax(1)], -1, 1)
     backward = np_cross_entropy(np_prototype_map(f_teacher, weight, f), y).mean()
     assert backward_term(known, label, teacher).item() == pytest.approx(backward, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", [*ALONE, *PAIRS])
+def test_crops_without_the_object_have_finite_gradients(name):
+    method = built(name)
+    batch = crops(unlabeled=2 if method.uses_unlabeled else 0)
+    batch.label.zero_()
+    terms = method.loss(batch, MIDDLE)
+    sum(weight * terms[term] for term, weight in method.weights(MIDDLE).items()).backward()
+    for parameter, tensor in method.named_parameters():
+        if tensor.requires_grad:
+            assert tensor.grad.isfinite().all(), parameter
 
 
 # Teachers, prediction, schedules
