@@ -40,8 +40,8 @@ class ACMT(MeanTeacher):
     entropy of the network's own prediction is at least a rising threshold. The Dice loss has the
     background as a class, too.
 
-    The authors released four ways to choose these voxels, and the papers that compare with AC-MT
-    do not say which they took; this is "Ent", the simplest. A threshold that falls is commented out
+    The authors released four ways to choose these voxels, and the paper of this course does not say
+    which one it took; this is "Ent", the simplest. A threshold that falls is commented out
     in the program; the one that runs, and is taken here, rises. The program also passes the samples
     without noise through the teacher and uses nothing of it; this pass is left out.
     """

@@ -43,9 +43,9 @@ class MCNet(SeveralDecoders):
     decoder; the gradient flows through both sides. The first decoder, that of a plain V-Net,
     predicts alone.
 
-    The first paper (2021) has 6000 steps and a weight of 0.1; this is the later program, which its
-    authors call similar. It keeps the learning rate constant and stops 15000 steps later at the
-    best of its models on the test cases; here the last model counts.
+    The authors released one program for both of their papers, and call its MC-Net similar to that
+    of the first. It keeps the learning rate constant for 15000 steps and takes the model that was
+    best on the test cases; here the last model counts.
     """
 
     title = "MC-Net"

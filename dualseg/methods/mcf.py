@@ -48,7 +48,7 @@ class MCF(TwoNetworks):
     There is no phase of its own for the review, as its name might suggest: both parts are in every
     step. The winner is that of the step's own batch, dropout included, so it changes from step to
     step. Of several processes each has a winner of its own. The program samples without turns and
-    flips. The paper's numbers are means over five splits of the cases.
+    flips, and its repository has five splits of the cases.
     """
 
     title = "MCF"

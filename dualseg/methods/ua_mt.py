@@ -27,11 +27,11 @@ class UAMTSettings(MeanTeacherSettings):
     """Whether the teacher's uncertainty chooses the voxels; without it, all count."""
     passes: Annotated[int, Range(1)] = 4
     """Passes of the teacher for the uncertainty, each with two noisy copies of every unlabeled
-    sample: eight predictions, as in the paper."""
+    sample: eight predictions (program: T = 8)."""
     threshold_start: Annotated[float, Range(0, 1)] = 0.75
-    """Threshold on the entropy at the start, as a part of the largest entropy (paper: 3/4)."""
+    """Threshold on the entropy at the start, as a part of the largest entropy (program: 3/4)."""
     threshold_end: Annotated[float, Range(0, 1)] = 1.0
-    """Threshold at the end: then nearly all voxels count (paper: 1)."""
+    """Threshold at the end: then nearly all voxels count (program: 1)."""
 
 
 class UAMT(MeanTeacher):
@@ -44,10 +44,11 @@ class UAMT(MeanTeacher):
     0.521 to 0.693 nats with two classes) are kept, and the squared difference is averaged over
     these. The target is the single pass of the teacher, not the mean.
 
-    The paper describes consistency on all samples; the program that its authors name takes the
-    unlabeled ones, and so do we. The program counts the ramps in steps of its 6000; here they are
-    parts of the training, whatever its length. There the teacher begins with weights of its own
-    and is a copy of the network after the first step; here it is a copy from the beginning.
+    The authors have two programs, with the consistency on all samples or on the unlabeled ones; the
+    one that they tell to run takes the unlabeled ones, and so do we. It counts the ramps in steps
+    of its 6000; here they are parts of the training, whatever its length. There the teacher begins
+    with weights of its own and is a copy of the network after the first step; here it is a copy
+    from the beginning.
     """
 
     title = "UA-MT"
