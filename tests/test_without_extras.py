@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import TEST
@@ -25,6 +26,7 @@ for words in json.loads(sys.argv[2]):
             status = stop.code
     print(json.dumps([status, out.getvalue(), err.getvalue(), "torch" in sys.modules]))
 """
+ROOT = Path(__file__).parents[1]
 EXTRAS = {
     "notebooks": "IPython ipykernel ipywidgets jupyterlab nbclient nbconvert nbformat papermill",
     "sweep": "submitit",
@@ -55,6 +57,8 @@ WORKING = (  # in this order: what one leaves, the next ones need
     "gradients",
     "networks",
     "paper table",
+    f"paper claims --folder {ROOT / 'figures' / 'records'}",
+    f"paper equations --notebooks {ROOT / 'notebooks'}",
 )
 REFUSED = {
     "notebooks list": "notebooks",
