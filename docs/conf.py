@@ -28,6 +28,7 @@ extensions = [
     "course",
     "commands",
     "glossary_links",
+    "teaching",
     "api_pages",
 ]
 exclude_patterns = ["_ext"]

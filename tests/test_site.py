@@ -167,3 +167,21 @@ def test_commands_and_results_are_those_of_the_package(site):
     results = Page(site / "results.html").text
     records = [p for p in (ROOT / "figures" / "records").glob("la_*.json")]
     assert records and all(path.stem in results for path in records)
+
+
+def test_teachers_find_the_time_of_each_notebook_and_its_outline(site, teachers_site):
+    times = Page(site / "teaching.html").text
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        first = notebook.cells[0].source
+        assert re.search(r"Time in class \| (.+) \|", first)[1] in times
+        page = Page(teachers_site / "notebooks" / "instructor" / f"{path.stem[:2]}.html")
+        shown = page.text.split("\nOutline")[1]
+        captions = len(re.findall(rf"Figure {path.name[:2]}-\d+\.", shown))
+        images = [
+            output
+            for cell in notebook.cells
+            for output in cell.get("outputs", [])
+            if "alt" in output.get("metadata", {}).get("image/png", {})
+        ]
+        assert captions == len(images)

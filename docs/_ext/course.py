@@ -1,7 +1,7 @@
 """Bring the recorded notebooks of ../notebooks into the site, without executing them.
 
 The student site shows no solutions: their cells become the stubs of the student copies. With the
-tag `instructor` the solutions stay, and the notes for teachers are added.
+tag `instructor` the solutions stay, and the notes for teachers are added, each with an outline.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from sphinx.application import Sphinx
+from teaching import outline
 
 from dualseg.course.authoring.student_copy import student_copy
 
@@ -33,6 +34,8 @@ def copy_course(app: Sphinx) -> None:
     if app.tags.has("instructor"):
         for path in sorted((source / "instructor").glob("*.md")):
             text = site_links(path.read_text(encoding="utf-8"), path.parent)
+            for of_lesson in source.glob(f"{path.stem}_*.ipynb"):  # other notes have no notebook
+                text += f"\n{outline(nbformat.read(of_lesson, as_version=4))}\n"
             (target / "instructor" / path.name).write_text(text, encoding="utf-8")
 
 
