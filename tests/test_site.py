@@ -176,7 +176,7 @@ def test_teachers_find_the_time_of_each_notebook_and_its_outline(site, teachers_
         first = notebook.cells[0].source
         assert re.search(r"Time in class \| (.+) \|", first)[1] in times
         page = Page(teachers_site / "notebooks" / "instructor" / f"{path.stem[:2]}.html")
-        shown = page.text.split("\nOutline")[1]
+        shown = page.text.split("\nOutline#")[1]
         captions = len(re.findall(rf"Figure {path.name[:2]}-\d+\.", shown))
         images = [
             output
