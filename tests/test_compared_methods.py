@@ -638,9 +638,13 @@ def test_weights_rise_as_published(name, term, length, most):
     steps = [round(share * length * total) for share in (0, 0.5, 1)]
     found = [method.weights(Progress(step, total))[term] for step in steps]
     assert found == pytest.approx([0.0067 * most, RISEN * most, most], rel=0.01)
-    supervised = {"mcf": {1.0}, "luseg": {1.0}}.get(name, {0.5})
-    weights = method.weights(MIDDLE)
-    assert {w for name, w in weights.items() if name.startswith("supervised")} == supervised
+
+
+@pytest.mark.parametrize("name", [*ALONE, *PAIRS])
+def test_the_supervised_loss_is_halved_but_in_pairs(name):
+    weights = built(name).weights(MIDDLE)
+    expected = {1.0} if name in PAIRS else {0.5}
+    assert {w for term, w in weights.items() if term.startswith("supervised")} == expected
 
 
 OWN = {  # steps, labeled + unlabeled, schedule, turns and flips
