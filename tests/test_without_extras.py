@@ -48,10 +48,12 @@ WORKING = (  # in this order: what one leaves, the next ones need
     "records publish first --to records",
     "records table --folder records",
     "records plot --dataset la --folder records --out scores.png",
+    "records plot-steps --help",  # wants runs with several numbers of steps
     "records beside-paper --folder records --profile smoke",
     "data fetch pancreas --root there",
     "data prepare folder --help",
     "sweep --out many --profile smoke --dry-run",
+    "compare --out ranked --profile smoke --dry-run",
     "demo --help",  # is train and evaluate
     "explain",
     "gradients",
