@@ -215,10 +215,12 @@ def notebooks_grade(
         results[student] = verdicts
         for exercise, verdict in verdicts.items():
             if verdict.detail:
-                print(f"{student} {exercise}: {verdict}", flush=True)
+                print(f"{student} {exercise}: {verdict}")
+        print(f"{student}: graded ({len(results)} of {len(students)})", flush=True)
+        if csv:  # after each student, so that a stop loses no work
+            grade.write_csv(csv, results)
     print(columns(grade.words_table(results)))
     if csv:
-        grade.write_csv(csv, results)
         print(f"see {csv}")
 
 
