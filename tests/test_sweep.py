@@ -67,6 +67,7 @@ def _quick_jobs(monkeypatch):
 
 
 def without_pictures(experiment, folder, do=TRAIN_AND_MEASURE):
+    """What a job does, in a process of its own, whose pictures this takes away for good."""
     importlib.import_module("dualseg.evaluation.evaluate").draw = lambda *_: None
     do(experiment, folder)
 
@@ -251,13 +252,14 @@ def test_a_killed_job_is_a_failure_and_the_others_go_on(tmp_path):
     assert list(failed) == ["killed"] and "ended without a result" in failed["killed"].reason
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("prepared_again", ["a training case", "a test case", "a test list"])
 def test_a_finished_run_of_other_data_is_not_kept(la_root, tmp_path, capsys, prepared_again):
     words = command(la_root, tmp_path / "sweep", "--seeds", 0, "--methods", "supervised")
     words += ["--dry-run"]
     experiment = Experiment("la", "smoke", root=str(la_root), **SETTINGS)
     run_folder = tmp_path / "sweep" / "la_supervised_2labels_smoke_seed0"
-    without_pictures(experiment, run_folder)
+    TRAIN_AND_MEASURE(experiment, run_folder)
     assert run(capsys, words)[:2] == (
         0,
         f"{run_folder.name}  finished\n1 runs, 1 finished, 0 to do.\n",

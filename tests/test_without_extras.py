@@ -68,6 +68,7 @@ REFUSED = {
     "notebooks record 02": "notebooks",
     "notebooks check": "notebooks",
     "notebooks exercises": "notebooks",
+    "notebooks grade answers": "notebooks",
     "notebooks table": "notebooks",
     "sweep --out many --profile smoke --seeds 0 --cluster slurm": "sweep",
     "watch . --once --tensorboard events": "tensorboard",

@@ -23,7 +23,6 @@ from .complexity import PATCHES, PRINTED, sizes_of_networks
 from .tables import paper_table, read_toml
 
 STATUSES = ("reproduced", "differs", "not run", "cannot be checked")
-COMPARISONS = {"la": "Table 1", "pancreas": "Table 2", "brats2019": "Table 3"}
 PLACES = {
     "comparison": "Tables 1-3",
     "ablation_components": "Table 4",
@@ -142,7 +141,7 @@ def claims_table(found: Sequence[Claim], markdown: bool = False) -> str:
 
 
 def _of_row(table: str, row: dict[str, Any], ledger: dict[str, Any], folder: Path) -> Claim:
-    place = COMPARISONS[row["dataset"]] if table == "comparison" else PLACES[table]
+    place = ledger["comparisons"][row["dataset"]] if table == "comparison" else PLACES[table]
     names = [key for key in list(row)[: list(row).index("dice")] if key not in _NOT_NAMED]
     names = names if table == "comparison" else ["dataset", *names]
     what = ", ".join(WORDS.get(key, "{}").format(row[key]).replace("_", " ") for key in names)
