@@ -206,7 +206,9 @@ def test_a_soak_that_cannot_tell_says_so(memory, sessions):
 def test_levers_of_a_gpu_step_are_rehearsed_here(la_root, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(gpu_levers, "WARM_UP", 1)
     names = tuple(name for name, lever in gpu_levers.LEVERS.items() if not lever.compile)
-    result = gpu_levers.main("smoke", 1, la_root, names, tmp_path / "levers.json")
+    # With torch 2.13, oneDNN's bfloat16 gradients are NaN now and then on CPUs with avx512_bf16.
+    with torch.backends.mkldnn.flags(enabled=False):
+        result = gpu_levers.main("smoke", 1, la_root, names, tmp_path / "levers.json")
     assert json.loads((tmp_path / "levers.json").read_text())["levers"] == result["levers"]
     losses = {name: found["loss"] for name, found in result["levers"].items()}
     assert tuple(losses) == names and all(map(np.isfinite, losses.values()))
