@@ -188,6 +188,7 @@ def test_plot_steps_of_the_kept_records_and_of_none(capsys, tmp_path):
     assert "la_paper_3000steps_rate0.01_seed0 73.6" in Image.open(picture).text["Description"]
     assert "found none" in run(capsys, *draw, kept / "benchmarks")[2]
     assert "several rates" in run(capsys, *draw, kept / "la")[2]
+    assert "expected a folder" in run(capsys, *draw, kept / "nowhere")[2]
 
 
 @pytest.mark.slow

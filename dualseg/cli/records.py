@@ -117,10 +117,12 @@ def records_plot_steps(
         folder: Folder of the records.
     """
     _require_png(out)
+    from ..data.raw_files import require_folder
     from ..plotting.charts import plot_over_steps
     from ..plotting.style import save
     from ..runs.records import load_records
 
+    require_folder(folder)
     places = [folder, *(p for p in folder.iterdir() if p.is_dir() and p.name != "benchmarks")]
     wanted = {"dataset": dataset, "labeled": labeled, "profile": "lesson"}
     records = [

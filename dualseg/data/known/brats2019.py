@@ -81,7 +81,7 @@ def prepare(
 BRATS2019 = DatasetSpec(
     name="brats2019",
     title="brain tumor, MR",
-    classes=("background", "whole tumor"),
+    classes=("background", "whole tumour"),  # spelled as in the runs and manifests there are
     spacing=(1.0, 1.0, 1.0),
     orientation="RAS",
     modalities=("flair",),
