@@ -26,8 +26,10 @@ from .display import (
     largest_slices as largest_slices,
     plot_cases as plot_cases,
     show as show,
+    show_surfaces as show_surfaces,
     styles as styles,
     to_display as to_display,
 )
 from .half_trained import half_trained as half_trained, train_once as train_once
+from .predictions import predict as predict
 from .settings import notebook_settings as notebook_settings, project_folder as project_folder

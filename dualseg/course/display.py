@@ -18,8 +18,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from IPython import get_ipython
 from IPython.display import HTML, Image, display
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure, SubFigure
 from PIL import Image as Picture
 
@@ -27,10 +29,13 @@ from PIL import Image as Picture
 from ..plotting.slices import (
     LETTERS as LETTERS,
     CasePicture as CasePicture,
+    Masks,
+    Spacing,
     display_slice as display_slice,
     largest_slices as largest_slices,
     plot_cases as plot_cases,
     to_display as to_display,
+    voxel_size,
 )
 from ..plotting.style import (
     EDGES as EDGES,
@@ -40,6 +45,7 @@ from ..plotting.style import (
     save,
     styles as styles,
 )
+from ..plotting.surfaces import plot_surfaces, surface
 
 NAME = re.compile(r"(\d\d)-([1-9]\d?)-[a-z0-9]+(?:-[a-z0-9]+)*")
 PIXELS = 960  # width in the notebook, whose outputs all together are to stay under 1.5 MB
@@ -127,6 +133,49 @@ def browse(
     show(figure, name=name, alt=alt, caption=caption)
     if live_front_end():
         _slider(draw, values, strip[len(strip) // 2], label, size, alt)
+
+
+def show_surfaces(
+    masks: Masks, spacing: Spacing, *, name: str, alt: str, caption: str, orientation: str = "RAS"
+) -> None:
+    """Masks as surfaces: always a picture, and in Jupyter also surfaces that the mouse turns.
+
+    Parameters
+    ----------
+    masks, spacing, orientation
+        As of `dualseg.plotting.surfaces.plot_surfaces`; all masks lie in one place.
+    name, alt, caption : str
+        Of the picture, as in `show`.
+
+    Raises
+    ------
+    ValueError
+        As `show` and `plot_surfaces` do.
+    """
+    show(plot_surfaces(masks, spacing, orientation), name=name, alt=alt, caption=caption)
+    if live_front_end():
+        display(_turnable(masks, voxel_size(spacing, orientation), orientation))
+
+
+def _turnable(masks: Masks, voxel: np.ndarray, orientation: str) -> Any:
+    """A k3d plot: the surfaces as transparent meshes, each of which its menu can hide."""
+    import k3d
+
+    plot = k3d.plot(axes=[f"{letter} (mm)" for letter in "xyz"], height=420)
+    look = styles(masks)
+    for mask_name, mask in masks.items():
+        inside = to_display(np.not_equal(mask, 0), orientation)
+        if inside.any():
+            corners, faces = surface(inside, voxel)
+            color = "#7f7f7f" if mask_name == "truth" else to_hex(look[mask_name]["color"])
+            plot += k3d.mesh(
+                corners.astype(np.float32),
+                faces.astype(np.uint32),
+                color=int(color[1:], 16),
+                opacity=0.5,
+                name=mask_name,
+            )
+    return plot
 
 
 def live_front_end() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from ..errors import DualsegError, require
 from ..methods.dual_settings import DUAL_PRESETS
 
 T = TypeVar("T")
+REAL_IF_HERE = "la or phantom"
+LA_DIR = "DUALSEG_LA_DIR"  # the environment variable with the folder of the left-atrium files
+LA_TOO = f", or the environment variable {LA_DIR}"
 LARGEST = 2**32 - 1  # of seeds: torch takes 64 bits, and notebooks count on from here
 
 
@@ -81,9 +85,11 @@ def notebook_settings(
     profile : {"smoke", "lesson", "full"}
         Sets all sizes.
     dataset : str
-        Name of a data set, or a prepared folder.
+        Name of a data set, a prepared folder, or "la or phantom": the left atrium where its files
+        are here, else the phantom, which is then said.
     data_dir : str
-        Folder of the files; empty for the phantom and for a prepared folder.
+        Folder of the files; empty for the phantom and for a prepared folder. If it is empty for
+        the left atrium, the environment variable DUALSEG_LA_DIR names the folder.
     seed : int
         Of the initial weights and the crops.
     **others
@@ -100,6 +106,16 @@ def notebook_settings(
         For a value that cannot work.
     """
     check_parameters(profile=profile, dataset=dataset, data_dir=data_dir, seed=seed, **others)
+    if dataset == REAL_IF_HERE:
+        dataset = "la" if data_dir or LA_DIR in os.environ else "phantom"
+        if dataset == "phantom":
+            print(
+                "The left-atrium files are not here: data_dir is empty, and the environment "
+                f"variable {LA_DIR} is not set.\nThe phantom takes their place: its pictures and "
+                "numbers differ from those that the text describes."
+            )
+    if dataset == "la":
+        data_dir = data_dir or os.environ.get(LA_DIR, "")
     named = DATASETS.get(dataset)
     if named and named.generated:
         require(not data_dir, "data_dir", f"nothing, since the {dataset} is made here", data_dir)
@@ -109,7 +125,7 @@ def notebook_settings(
         raise DualsegError(
             f"data_dir: expected the folder with the files of the data set {dataset!r}, found "
             f"{f'no folder {data_dir!r}' if data_dir else 'none'}; set the parameter data_dir "
-            "(`dualseg data list` says where the files come from)."
+            f"(`dualseg data list` says where the files come from){LA_TOO * (dataset == 'la')}."
         )
     root = data_dir or None
     resolution = open_dataset(dataset, root).spec.profiles[profile].resolution

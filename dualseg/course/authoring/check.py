@@ -10,7 +10,7 @@ from nbformat import NotebookNode
 from ... import __version__
 from .form import MAX_BYTES, form_problems, output_problems
 from .notebook_files import read_notebook
-from .record import CARD, code_hash, measured
+from .record import CARD, code_hash, measured, outputs_hash
 from .student_copy import is_stale, solution_cells
 
 
@@ -48,6 +48,8 @@ def _stamp(notebook: NotebookNode, path: Path) -> Iterator[str]:
         return
     if stamp["code_sha256"] != code_hash(notebook):
         yield f"its code is not the code that was recorded; {again}"
+    if stamp.get("outputs_sha256") != outputs_hash(notebook):
+        yield f"its outputs are not those that were recorded; {again}"
     if stamp["profile"] != "lesson":
         yield f"expected a recording with the profile lesson, found {stamp['profile']}; {again}"
     filled = CARD.search(notebook.cells[0].source)

@@ -14,10 +14,14 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from ...errors import DualsegError
-from .notebook_files import cell_name, code_cells, parameters, parse, reassigned, tags
+from .notebook_files import FOLDED, cell_name, code_cells, parameters, parse, reassigned, tags
 
-MAX_CELLS, MEDIAN_LINES, MAX_LINES = 30, 8, 30
+MAX_CELLS, MEDIAN_LINES, MAX_LINES = 30, 8, 12  # of cells that are not folded
+MAX_FOLDED = 30  # lines of a folded cell
+MIN_QUESTIONS = 3  # of the quiz, each with its answer in a <details> block
 MAX_OUTPUT_LINES, MAX_BYTES = 100, 1_500_000
+MINUTES = re.compile(r"^\*(Core|Extra), (\d+) minutes?[.:]", re.MULTILINE)
+UNTIMED = ("Learning goals", "Quiz", "Exercises", "Summary")
 CARD_ROWS = ("Before this", "Time in class", "Data", "Paper", "Measured")
 MACHINE_PATHS = (
     re.compile(r"/(home|Users|tmp|root|work|private)/|[A-Za-z]:\\+Users"),
@@ -46,15 +50,17 @@ def _form(notebook: NotebookNode, name: str) -> Iterator[str]:
         yield f"a cell is no Python: {error}"
         return
     cells = code_cells(notebook)
-    lengths = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in cells]
-    if len(cells) > MAX_CELLS:
-        yield f"expected at most {MAX_CELLS} code cells, found {len(cells)}"
-    if lengths and statistics.median(lengths) > MEDIAN_LINES:
-        yield f"expected a median of at most {MEDIAN_LINES} lines a code cell, found more"
-    for cell, length in zip(cells, lengths, strict=True):
+    open_cells = [cell for cell in cells if not FOLDED & set(tags(cell))]
+    if len(open_cells) > MAX_CELLS:
+        yield f"expected at most {MAX_CELLS} open code cells, found {len(open_cells)}"
+    if open_cells and statistics.median(map(_lines, open_cells)) > MEDIAN_LINES:
+        yield f"expected a median of at most {MEDIAN_LINES} lines an open code cell, found more"
+    for cell in cells:
         place = cell_name(notebook, cell)
-        if length > MAX_LINES and cell is not cells[0]:  # which lists the imports
-            yield f"{place}: expected at most {MAX_LINES} lines, found {length}"
+        most = MAX_LINES if cell in open_cells else MAX_FOLDED
+        if _lines(cell) > most and cell is not cells[0]:  # which lists the imports
+            fold = " (tag a figure's code 'hide-input', which folds it)" * (most == MAX_LINES)
+            yield f"{place}: expected at most {most} lines{fold}, found {_lines(cell)}"
         if "NotImplementedError" in cell.source or "raises-exception" in tags(cell):
             yield f"{place}: papermill stops here; print or catch what is to be shown"
         if _branches_on_profile(parse(cell.source)):
@@ -67,8 +73,34 @@ def _form(notebook: NotebookNode, name: str) -> Iterator[str]:
         yield "expected a section '## Exercises'"
     elif not any("solution" in tags(cell) for cell in cells):
         yield "expected a code cell tagged 'solution' for each exercise, found none"
+    yield from _times(notebook.cells[0].source, "\n".join(texts))
+    quiz = re.search(r"^## Quiz$(.*?)(?=^## |\Z)", "\n".join(texts), re.MULTILINE | re.DOTALL)
+    if not quiz or quiz[1].count("<details>") < MIN_QUESTIONS:
+        yield f"expected '## Quiz' with {MIN_QUESTIONS} questions, each answered in <details>"
     if titles[-1:] != ["Summary"]:
         yield "expected '## Summary' as the last section"
+
+
+def _times(card: str, text: str) -> Iterator[str]:
+    """Each section names its minutes, which add up to those of the card."""
+    for title, line in re.findall(r"^## (.+)\n\s*(.*)$", text, re.MULTILINE):
+        if title not in UNTIMED and not MINUTES.match(line):
+            yield f"section {title!r}: expected '*Core, 8 minutes.*' or '*Extra, ...' below it"
+    found = {"Core": 0, "Extra": 0}
+    for kind, minutes in MINUTES.findall(text):
+        found[kind] += int(minutes)
+    stated = re.search(r"(\d+) minutes for the core, (\d+) minutes with the extra", card)
+    if stated:
+        core, both = map(int, stated.groups())
+        if (core, both) != (found["Core"], sum(found.values())):
+            yield (
+                f"expected sections of {core} minutes (core) and {both} (with the extra parts), as "
+                f"the card says, found {found['Core']} and {sum(found.values())}"
+            )
+
+
+def _lines(cell: NotebookNode) -> int:
+    return sum(bool(line.strip()) for line in cell.source.splitlines())
 
 
 def _card(notebook: NotebookNode, name: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ from ...errors import DualsegError
 from ..settings import check_parameters
 
 FOLDER = Path("notebooks")
+FOLDED = {"hide-input", "solution"}  # tags of a figure's code, and of the answer to an exercise
 PLAIN = (bool, int, float, str, list)
 
 

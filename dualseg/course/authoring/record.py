@@ -22,8 +22,9 @@ from ..._util.files import write_atomically
 from ..._util.memory import process_peak_mb
 from ..._util.tables import as_markdown
 from ...errors import DualsegError
+from ..settings import LA_DIR, REAL_IF_HERE
 from .form import output_problems
-from .notebook_files import code_cells, parameters, read_notebook, run_notebook, tags
+from .notebook_files import FOLDED, code_cells, parameters, read_notebook, run_notebook, tags
 from .student_copy import solution_cells, write_student_copy
 
 LIBRARIES = ("torch", "numpy", "scipy", "matplotlib", "scikit-image", "medpy")
@@ -54,6 +55,12 @@ def code_hash(notebook: NotebookNode) -> str:
     """SHA-256 over the code cells, the parameters cell among them, in order."""
     sources = [[cell.source, "parameters" in tags(cell)] for cell in code_cells(notebook)]
     return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
+
+
+def outputs_hash(notebook: NotebookNode) -> str:
+    """SHA-256 over the stored outputs of the code cells, in order."""
+    stored = [cell.outputs for cell in code_cells(notebook)]
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
 def measured(stamp: dict[str, Any]) -> str:
@@ -100,6 +107,11 @@ def record(
             f"{path.name}: expected the parameter profile = 'lesson' by default, found "
             f"{defaults.get('profile')!r}; recordings are made with the defaults."
         )
+    if defaults.get("dataset") == REAL_IF_HERE and LA_DIR not in os.environ:
+        raise DualsegError(
+            f"{path.name}: expected the folder of the left-atrium files in the environment "
+            f"variable {LA_DIR}, found none; this notebook is recorded on the real scans."
+        )
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder)
         run = run_notebook(path, {}, out, epilogue=EPILOGUE, figures=drawn, progress=progress)
@@ -108,6 +120,7 @@ def record(
         notebook = _cleaned(run.notebook)
         stamp = {
             "code_sha256": code_hash(notebook),
+            "outputs_sha256": outputs_hash(notebook),
             "parameters": defaults,
             "profile": "lesson",
             **report,
@@ -137,7 +150,7 @@ def _cleaned(notebook: NotebookNode) -> NotebookNode:
     for cell in notebook.cells:
         cell.metadata = NotebookNode({"tags": tags(cell)} if tags(cell) else {})
         if cell.cell_type == "code":
-            if "solution" in tags(cell):  # JupyterLab shows no answer below its question
+            if FOLDED & set(tags(cell)):  # JupyterLab shows the output alone
                 cell.metadata["jupyter"] = NotebookNode(source_hidden=True)
             joined(cell, {}, 0)
             cell.outputs = [output for output in cell.outputs if not _is_progress(output)]

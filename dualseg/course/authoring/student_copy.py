@@ -58,7 +58,7 @@ def student_copy(notebook: NotebookNode, name: str) -> NotebookNode:
         if cell.cell_type == "code":
             if "solution" in tags(cell):
                 cell.source = _stub(cell.source, f"{name}: {cell_name(notebook, cell)}")
-                cell.metadata.pop("jupyter", None)  # which collapses the solution
+                cell.metadata.pop("jupyter", None)  # which folds the solution
             cell.outputs, cell.execution_count = [], None
         else:
             cell.source = cell.source.replace("](../", "](../../")  # it stands one folder deeper
