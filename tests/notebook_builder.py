@@ -14,7 +14,7 @@ CARD = """# 02 A small notebook
 | | |
 | --- | --- |
 | Before this | nothing |
-| Time in class | 1 minute |
+| Time in class | 5 minutes for the core, 8 minutes with the extra parts; exercises 1 minute |
 | Data | none |
 | Paper | none |
 | Measured | <!-- measured --><!-- end --> |"""
@@ -39,6 +39,24 @@ BROWSE = """def draw(figure, value):
 
 browse(draw, [1, 2, 3, 4], name="02-2-slopes", alt="Three rising lines, each steeper.",
        caption="Lines.", label="slope")"""
+SECTION = """## 1. Lines
+
+*Core, 5 minutes.*
+
+A line has a slope.
+
+### By hand
+
+*Extra, 3 minutes.*"""
+QUIZ = "## Quiz\n" + 3 * """
+What is a line?
+
+<details><summary>Answer</summary>
+
+A straight curve.
+
+</details>
+"""
 SOLUTION = """def double(x):
     \"\"\"Twice x.\"\"\"
     # solution
@@ -65,10 +83,10 @@ def small_notebook() -> NotebookNode:
         code(IMPORTS),
         code(PARAMETERS, "parameters"),
         code(SETTINGS),
-        code(FIGURE),
+        code(FIGURE, "hide-input"),
         code(BROWSE),
         code("print(2 + 3)", "nbval-check-output"),
-        new_markdown_cell("## Exercises"),
+        new_markdown_cell(f"{SECTION}\n\n{QUIZ}\n## Exercises"),
         code(SOLUTION, "solution"),
         code(ANSWER, "solution"),
         new_markdown_cell("The cube has eight.", metadata={"tags": ["solution"]}),

@@ -6,6 +6,7 @@ import re
 import struct
 
 import IPython.display
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -148,3 +149,25 @@ def test_the_real_display_takes_the_image(capsys):
     assert IPython.display.display is display.display
     display.show(line(), name="02-1-line", **WORDS)
     assert "Image object" in capsys.readouterr().out
+
+
+def test_surfaces_are_a_picture_and_live_also_meshes_to_turn(shown, capsys, monkeypatch):
+    """The corners of the mesh lie on the mask's border, in mm, with the first axis from R to L."""
+    k3d = pytest.importorskip("k3d")
+    mask = np.zeros((20, 20, 20), bool)
+    mask[4:10, 6:14, 6:14] = True
+    given = {"masks": {"truth": mask, "A": np.zeros_like(mask)}, "spacing": (2, 1, 1)}
+    display.show_surfaces(**given, name="02-1-surfaces", **WORDS)
+    assert "Figure 02-1." in capsys.readouterr().out
+    assert len(shown) == 1
+    monkeypatch.setattr(display, "live_front_end", lambda: True)
+    plots = []
+    monkeypatch.setattr(display, "show", lambda *_, **__: None)
+    monkeypatch.setattr(display, "display", plots.append)
+    display.show_surfaces(**given, name="02-1-surfaces", **WORDS)
+    (plot,) = plots
+    assert isinstance(plot, k3d.Plot)
+    (mesh,) = plot.objects  # an empty mask has no surface
+    assert mesh.name == "truth"
+    assert mesh.color == 0x7F7F7F
+    assert np.ptp(mesh.vertices, axis=0) == pytest.approx([12, 8, 8], abs=1)

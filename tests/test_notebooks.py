@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_output
-from notebook_builder import ANSWER, PARAMETERS, SOLUTION, code, small_notebook, write
+from notebook_builder import ANSWER, FIGURE, PARAMETERS, SOLUTION, code, small_notebook, write
 
 from dualseg.cli.main import main
 from dualseg.course import settings as lessons
@@ -196,8 +196,9 @@ def test_a_recording_is_clean_stamped_and_complete(recorded):
     assert len(notebook.cells) == len(small_notebook().cells)
     assert [c.id for c in notebook.cells] == [c.id for c in small_notebook().cells]
     for cell, before in zip(notebook.cells, small_notebook().cells, strict=True):
-        solution = before.cell_type == "code" and "solution" in before.metadata.get("tags", [])
-        folded = {"jupyter": {"source_hidden": True}} if solution else {}  # below its question
+        hidden = {"solution", "hide-input"} & set(before.metadata.get("tags", []))
+        fold = before.cell_type == "code" and hidden
+        folded = {"jupyter": {"source_hidden": True}} if fold else {}
         assert cell.metadata == before.metadata | folded
     assert "papermill" not in json.dumps(notebook)
     assert "widget" not in json.dumps(notebook.metadata)
@@ -290,7 +291,7 @@ def many_cells(notebook):
 
 def long_cells(notebook):
     for cell in notebook.cells[2:8]:
-        cell.source += "\nprint(1)" * 8
+        cell.source += "\nprint(1)" * 9
 
 
 def widget_view(notebook):
@@ -332,9 +333,14 @@ BROKEN = {
     "first cell": (set_cell(2, source="print(1)"), "expected imports alone in the first code cell"),
     "branch": (set_cell(12, source="settings.profile == 'smoke'"), "use settings.choose"),
     "stop": (set_cell(12, source="raise NotImplementedError"), "papermill stops here"),
-    "long cell": (set_cell(12, source="print(1)\n" * 31), "at most 30 lines, found 31"),
+    "long cell": (set_cell(12, source="print(1)\n" * 13), "at most 12 lines (tag a figure's code"),
+    "long folded cell": (set_cell(5, source="print(1)\n" * 31), "at most 30 lines, found 31"),
+    "changed output": (set_cell(7, outputs=[output("6\n")]), "outputs are not those that were"),
+    "quiz": (retitle("What is a line?\n\n<details>", "What is a line?"), "expected '## Quiz' with 3"),
+    "no minutes": (retitle("*Core, 5 minutes.*", ""), "section '1. Lines': expected '*Core, 8"),
+    "other minutes": (retitle("Extra, 3 minutes", "Extra, 4 minutes"), "found 5 and 9"),
     "long cells": (long_cells, "median of at most 8 lines"),
-    "many cells": (many_cells, "at most 30 code cells, found 34"),
+    "many cells": (many_cells, "at most 30 open code cells, found 31"),
     "syntax": (set_cell(12, source="print("), "a cell is no Python"),
     "title": (retitle("# 02 A", "# A"), "expected the title '# 02 ...'"),
     "question": (retitle("*What is the smallest notebook?*", ""), "the notebook's question"),
@@ -404,8 +410,8 @@ def test_a_student_copy_has_the_task_and_not_the_solution(recorded):
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in made.cells)
     assert "dualseg" not in made.metadata
     collapsed = [cell for cell in notebook.cells if "jupyter" in cell.metadata]
-    assert [cell.source for cell in collapsed] == [SOLUTION, ANSWER]
-    assert not any("jupyter" in cell.metadata for cell in made.cells)
+    assert [cell.source for cell in collapsed] == [FIGURE, SOLUTION, ANSWER]
+    assert [cell.source for cell in made.cells if "jupyter" in cell.metadata] == [FIGURE]
     for cell in made.cells:
         if cell.cell_type == "code":
             compile(cell.source, "cell", "exec")
@@ -488,6 +494,28 @@ def test_settings_of_real_files(la_root, capsys):
     assert str(la_root) not in capsys.readouterr().out
 
 
+def test_real_scans_where_they_are_and_the_phantom_elsewhere(la_root, capsys, monkeypatch):
+    given = {"profile": "smoke", "dataset": "la or phantom", "data_dir": "", "seed": 0}
+    monkeypatch.delenv("DUALSEG_LA_DIR", raising=False)
+    assert lessons.notebook_settings(**given).dataset.spec.name == "phantom"
+    assert "The phantom takes their place" in capsys.readouterr().out
+    assert lessons.notebook_settings(**given | {"data_dir": str(la_root)}).dataset.spec.name == "la"
+    monkeypatch.setenv("DUALSEG_LA_DIR", str(la_root))
+    for dataset in ("la or phantom", "la"):
+        settings = lessons.notebook_settings(**given | {"dataset": dataset})
+        assert settings.experiment().root == str(la_root)
+    assert "phantom" not in capsys.readouterr().out
+
+
+def test_a_recording_on_real_scans_needs_them(tmp_path, monkeypatch):
+    monkeypatch.delenv("DUALSEG_LA_DIR", raising=False)
+    notebook = small_notebook()
+    notebook.cells[3].source = notebook.cells[3].source.replace('"phantom"', '"la or phantom"')
+    path = write(notebook, tmp_path)
+    with pytest.raises(DualsegError, match="02_small.ipynb: expected the folder of the left-atr"):
+        record(path, out=tmp_path / "runs", figures=tmp_path / "figures")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -517,7 +545,8 @@ def test_settings_of_real_files(la_root, capsys):
         ({"data_dir": "somewhere"}, "data_dir: expected nothing"),
     ],
 )
-def test_settings_refuse(change, words):
+def test_settings_refuse(change, words, monkeypatch):
+    monkeypatch.delenv("DUALSEG_LA_DIR", raising=False)
     good = {"profile": "smoke", "dataset": "phantom", "data_dir": "", "seed": 0}
     with pytest.raises(DualsegError, match=words):
         lessons.notebook_settings(**good | change)
