@@ -48,7 +48,10 @@ A line has a slope.
 ### By hand
 
 *Extra, 3 minutes.*"""
-QUIZ = "## Quiz\n" + 3 * """
+QUIZ = (
+    "## Quiz\n"
+    + 3
+    * """
 What is a line?
 
 <details><summary>Answer</summary>
@@ -57,6 +60,7 @@ A straight curve.
 
 </details>
 """
+)
 SOLUTION = """def double(x):
     \"\"\"Twice x.\"\"\"
     # solution

@@ -336,7 +336,10 @@ BROKEN = {
     "long cell": (set_cell(12, source="print(1)\n" * 13), "at most 12 lines (tag a figure's code"),
     "long folded cell": (set_cell(5, source="print(1)\n" * 31), "at most 30 lines, found 31"),
     "changed output": (set_cell(7, outputs=[output("6\n")]), "outputs are not those that were"),
-    "quiz": (retitle("What is a line?\n\n<details>", "What is a line?"), "expected '## Quiz' with 3"),
+    "quiz": (
+        retitle("What is a line?\n\n<details>", "What is a line?"),
+        "expected '## Quiz' with 3",
+    ),
     "no minutes": (retitle("*Core, 5 minutes.*", ""), "section '1. Lines': expected '*Core, 8"),
     "other minutes": (retitle("Extra, 3 minutes", "Extra, 4 minutes"), "found 5 and 9"),
     "long cells": (long_cells, "median of at most 8 lines"),
