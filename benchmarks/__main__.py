@@ -19,7 +19,7 @@ from dualseg._util.environment import describe_device, pick_device, versions
 from dualseg._util.files import read_json, write_json
 from dualseg.errors import DualsegError, require, require_one_of
 
-from . import batch_loading, loss_cost, metrics, sliding_window, training_step
+from . import batch_loading, loss_cost, method_steps, metrics, sliding_window, training_step
 
 FOLDER = Path("figures/records")
 
@@ -38,8 +38,8 @@ def main(
         repeats: Timed repetitions of each side; the median counts.
         out: JSON to write; by default figures/records/benchmark_cpu.json or benchmark_gpu.json.
         only: Names of what to measure anew (training_step, training_step_lesson, batch_loading,
-            sliding_window, sliding_window_paper, metrics, loss_cost); the rest of the record, if
-            there is one, stays.
+            sliding_window, sliding_window_paper, metrics, loss_cost, method_steps); the rest of the
+            record, if there is one, stays.
         markdown: Only print the table of the record there.
     """
     device = pick_device()
@@ -56,6 +56,7 @@ def main(
         "sliding_window_paper": lambda: sliding_window.main("paper", max(1, repeats // 2)),
         "metrics": lambda: metrics.main(root, repeats),
         "loss_cost": lambda: loss_cost.main("lesson", samples=2, repeats=repeats),
+        "method_steps": lambda: method_steps.main(repeats),
     }
     machine = {
         "device": describe_device(device),
@@ -92,7 +93,7 @@ ROWS = {
 
 
 def table(record: dict[str, Any]) -> str:
-    """A record as a Markdown table."""
+    """A record as Markdown: a table of the ratios, and one of the methods' steps."""
     lines = ["| | plainly | dualseg | ratio |", "| --- | --- | --- | --- |"]
     for name, title in ROWS.items():
         if name not in record:
@@ -102,6 +103,11 @@ def table(record: dict[str, Any]) -> str:
         patch = " x ".join(map(str, part["patch"])) if "patch" in part else ""
         title += f", patch {patch}" if patch else ""
         lines.append(f"| {title} | {plain} | {ours} | {part['ratio']:.1f} |")
+    if "method_steps" in record:
+        part = record["method_steps"]
+        lines += ["", "| a step of | seconds | times `supervised` |", "| --- | --- | --- |"]
+        for name, seconds in sorted(part["seconds"].items(), key=lambda item: item[1]):
+            lines.append(f"| `{name}` | {seconds:.2f} | {part['ratio_to_supervised'][name]:.1f} |")
     return "\n".join(lines)
 
 

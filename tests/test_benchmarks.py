@@ -13,12 +13,20 @@ import torch
 from scipy import stats
 from torch import nn
 
-from benchmarks import __main__ as benchmarks, gpu_levers, plain, ratio, soak_report, training_step
+from benchmarks import (
+    __main__ as benchmarks,
+    gpu_levers,
+    method_steps,
+    plain,
+    ratio,
+    soak_report,
+    training_step,
+)
 from dualseg.config.experiment import Experiment
 from dualseg.data.known import dataset_spec
 from dualseg.evaluation.metrics import compare_masks
 from dualseg.evaluation.sliding_window import sliding_window
-from dualseg.methods import build_method
+from dualseg.methods import METHODS, build_method
 from dualseg.networks import NetworkOutput
 
 
@@ -165,6 +173,18 @@ def test_a_table_of_some_ratios_only():
     assert benchmarks.table({"metrics": part}).splitlines()[2:] == [
         "| metrics of 3 cases | 6 s | 2 s | 3.0 |"
     ]
+
+
+@pytest.mark.slow
+def test_a_step_of_every_method_is_timed(capsys):
+    part = method_steps.main(repeats=1)
+    assert set(part["seconds"]) == set(METHODS)
+    assert all(seconds > 0 for seconds in part["seconds"].values())
+    assert part["ratio_to_supervised"]["supervised"] == 1
+    table = benchmarks.table({"method_steps": part}).splitlines()
+    assert len(table) == 5 + len(METHODS)
+    found = part["ratio_to_supervised"]["bcp"]
+    assert any(line.startswith("| `bcp` |") and line.endswith(f" {found:.1f} |") for line in table)
 
 
 def cycles(memory, sessions=None) -> list[dict]:
