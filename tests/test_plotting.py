@@ -488,6 +488,11 @@ def test_dice_over_steps_has_a_panel_a_rate_and_goes_through_the_means_of_seeds(
     assert [line[:, 1].tolist() for line in lines(slow, "means")] == [[75], [80]]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["supervised", "dual"]
+    more = [trained("supervised", 71, 400, 0.02), trained("dual", 50, 400, 0.02)]
+    over_steps, over_rates, _ = plot_over_steps(records + more).axes
+    assert "over steps" in over_steps.get_title() and "400 steps" in over_rates.get_title()
+    assert [tick.get_text() for tick in over_rates.get_xticklabels()] == ["0.02", "0.05"]
+    assert [line[:, 1].tolist() for line in lines(over_rates, "means")] == [[71, 72], [50, 20]]
     with pytest.raises(ValueError, match="trained in two ways"):
         plot_over_steps(records[-1:])
 

@@ -104,7 +104,7 @@ def records_plot(out: Path, dataset: str = "la", folder: Path = Path("figures/re
 def records_plot_steps(
     out: Path, dataset: str = "la", labeled: int = 8, folder: Path = Path("figures/records")
 ) -> None:
-    """Draw test Dice over the number of steps, a panel for each learning rate.
+    """Draw test Dice over the number of steps and over the learning rate, a line for each method.
 
     Records in folders within FOLDER count, too; methods that were trained in one way only do not.
 
@@ -134,7 +134,7 @@ def records_plot_steps(
     if not records:
         raise DualsegError(f"{folder}: expected records of {dataset!r} at 'lesson', found none.")
     means = ", ".join(f"{r['name']} {r['mean']['dice']:.1f}" for r in records)
-    alt = f"Test Dice over training steps for each learning rate; {means}."
+    alt = f"Test Dice over training steps and over learning rates; {means}."
     try:
         figure = plot_over_steps(records)
     except ValueError as error:

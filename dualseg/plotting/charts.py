@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -173,9 +174,11 @@ def plot_comparison(records: Sequence[dict]) -> Figure:
 
 
 def plot_over_steps(records: Sequence[dict]) -> Figure:
-    """Test Dice over the number of steps, a panel for each learning rate, a line for each method.
+    """Test Dice over the number of steps and over the learning rate, a line for each method.
 
-    Only methods that were trained with more than one rate or number of steps are drawn.
+    There is a panel for each learning rate with several numbers of steps, and for each number of
+    steps with several learning rates; a way of training in neither has a panel of its own. Only
+    methods that were trained in more than one way are drawn.
 
     Parameters
     ----------
@@ -191,41 +194,65 @@ def plot_over_steps(records: Sequence[dict]) -> Figure:
     ValueError
         If no method was trained in two ways.
     """
-    runs: dict[str, dict[tuple, list[float]]] = {}
+    runs: dict[str, dict[Way, list[float]]] = {}
     for record in records:
         config = record["config"]
-        how = (config["learning_rate"], config["schedule"], config["iterations"])
+        way = Way(config["schedule"], config["learning_rate"], config["iterations"])
         found = runs.setdefault(losses_of(config) or config["method"], {})
-        found.setdefault(how, []).append(record["mean"]["dice"])
+        found.setdefault(way, []).append(record["mean"]["dice"])
     runs = {name: found for name, found in runs.items() if len(found) > 1}
     if not runs:
         raise ValueError("plot_over_steps needs a method trained in two ways, found none.")
     look = styles(runs)
-    panels: dict[tuple, set[int]] = {}
-    for found in runs.values():
-        for rate, schedule, count in found:
-            panels.setdefault((rate, schedule), set()).add(count)
-    ways = sorted(panels, reverse=True)
-    widths = [len(panels[way]) for way in ways]
+    panels = _panels({way for found in runs.values() for way in found})
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
-    axes = figure.subplots(1, len(ways), sharey=True, squeeze=False, width_ratios=widths)[0]
-    for axis, way in zip(axes, ways, strict=True):
-        steps = sorted(panels[way])
-        rate, schedule = way
-        axis.set_title(f"rate {rate:g},\n{SCHEDULES[schedule]}", fontsize=10)
+    widths = [len(ways) for _, _, ways in panels]
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False, width_ratios=widths)[0]
+    for axis, (title, ticks, ways) in zip(axes, panels, strict=True):
+        axis.set_title(title, fontsize=10)
         for n, (name, found) in enumerate(runs.items()):
             shift = 0.12 * (n - (len(runs) - 1) / 2)  # so that methods do not hide each other
-            here = {count: dice for (*how, count), dice in found.items() if tuple(how) == way}
-            points = [(steps.index(count) + shift, dice) for count, dice in here.items()]
+            points = [(x + shift, found[way]) for x, way in enumerate(ways) if way in found]
             for x, dice in points:
                 axis.plot([x] * len(dice), dice, "o", ms=4, color=look[name]["color"], gid="runs")
-            means = sorted((x, np.mean(dice)) for x, dice in points)
-            axis.plot(*zip(*means, strict=True), marker="_", ms=12, gid="means", **look[name])
-        axis.set_xticks(range(len(steps)), [str(count) for count in steps])
-        axis.set_xlim(-0.5, len(steps) - 0.5)
+            if points:
+                means = [(x, np.mean(dice)) for x, dice in points]
+                axis.plot(*zip(*means, strict=True), marker="_", ms=12, gid="means", **look[name])
+        axis.set_xticks(range(len(ways)), ticks)
+        axis.set_xlim(-0.5, len(ways) - 0.5)
         axis.grid(axis="y", alpha=0.4)
     axes[0].set_ylabel("Dice of the test cases (%)")
-    figure.supxlabel("training steps; dot: one run (seed); line: mean of the runs", fontsize=9)
+    figure.supxlabel("dot: one run (seed); line: mean of the runs", fontsize=9)
     handles = [Line2D([], [], **look[name]) for name in runs]
     figure.legend(handles, runs, loc="outside upper center", ncols=len(runs), handlelength=4)
     return figure
+
+
+class Way(NamedTuple):
+    """How a run was trained."""
+
+    schedule: str
+    rate: float
+    steps: int
+
+
+def _panels(ways: set[Way]) -> list[tuple[str, list[str], list[Way]]]:
+    """Title, ticks and ways of each panel: over steps, over rates, then what is in neither."""
+    over_steps, over_rates = [], []
+    for schedule, rate in sorted({way[:2] for way in ways}):
+        here = sorted(way for way in ways if way[:2] == (schedule, rate))
+        if len(here) > 1:
+            title = f"rate {rate:g},\n{SCHEDULES[schedule]}, over steps"
+            over_steps.append((title, [f"{way.steps}" for way in here], here))
+    for schedule, steps in sorted({(way.schedule, way.steps) for way in ways}):
+        here = sorted(way for way in ways if (way.schedule, way.steps) == (schedule, steps))
+        if len(here) > 1:
+            title = f"{steps} steps,\n{SCHEDULES[schedule]}, over rates"
+            over_rates.append((title, [f"{way.rate:g}" for way in here], here))
+    shown = {way for _, _, here in over_steps + over_rates for way in here}
+    alone = [
+        (f"rate {way.rate:g},\n{SCHEDULES[way.schedule]}", [f"{way.steps} steps"], [way])
+        for way in sorted(ways)
+        if way not in shown
+    ]
+    return [*over_steps, *over_rates, *alone]
