@@ -161,7 +161,8 @@ def _turnable(masks: Masks, voxel: np.ndarray, orientation: str) -> Any:
     """A k3d plot: the surfaces as transparent meshes, each of which its menu can hide."""
     import k3d
 
-    plot = k3d.plot(axes=[f"{letter} (mm)" for letter in "xyz"], height=420)
+    axes = [f"{direction}~(mm)" for direction in ("R→L", "A→P", "I→S")]  # "~": a space in LaTeX
+    plot = k3d.plot(axes=axes, height=420)
     look = styles(masks)
     for mask_name, mask in masks.items():
         inside = to_display(np.not_equal(mask, 0), orientation)
