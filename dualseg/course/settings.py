@@ -107,7 +107,7 @@ def notebook_settings(
     """
     check_parameters(profile=profile, dataset=dataset, data_dir=data_dir, seed=seed, **others)
     if dataset == REAL_IF_HERE:
-        dataset = "la" if data_dir or LA_DIR in os.environ else "phantom"
+        dataset = "la" if data_dir or os.environ.get(LA_DIR) else "phantom"
         if dataset == "phantom":
             print(
                 "The left-atrium files are not here: data_dir is empty, and the environment "
