@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -73,7 +74,8 @@ def plot_curves(log: Sequence[dict], terms: Sequence[str], smooth: int | None = 
         stem, _, last = term.rpartition("_")
         panel, role = (stem, last.upper()) if last in ("a", "b") else (term, term)
         panels.setdefault(panel, {})[term] = role
-    units = {name: u for kind in METHODS.values() for name, u in kind.measurements.items()}
+    measured = (named for kind in METHODS.values() for named in kind.measurements.items())
+    units = {re.sub("_[ab]$", "", name): unit for name, unit in measured}
     rates = _series(log, "learning_rate")
     count = len(panels) + bool(rates.size)
     columns = 1 if count <= 4 else 2
