@@ -14,7 +14,9 @@ def no_score(monkeypatch):
 
 def test_without_a_number_the_notebook_runs_on(capsys):
     predict("Dice, in percent?", ..., near=5).reveal(33.333)
+    predict("Voxels?", ..., near=5).reveal(3456)
     out = capsys.readouterr().out
+    assert "Computed: 3456." in out
     assert "Write your number in place of ..." in out
     assert "Computed: 33.3. You wrote no number." in out
 

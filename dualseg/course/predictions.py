@@ -26,13 +26,14 @@ class Prediction:
             What was computed; a tensor of one element, too.
         """
         computed = number(value)
+        shown = f"{computed:.3g}" if abs(computed) < 1000 else f"{computed:.0f}"
         if self.guess is None:
-            print(f"{self.question} Computed: {computed:.3g}. You wrote no number.")
+            print(f"{self.question} Computed: {shown}. You wrote no number.")
             return
         _revealed[self.question] = abs(self.guess - computed) <= self.near
         verdict = "near" if _revealed[self.question] else "not near"
         print(
-            f"{self.question} You wrote {self.guess:g}, computed: {computed:.3g}: {verdict} "
+            f"{self.question} You wrote {self.guess:g}, computed: {shown}: {verdict} "
             f"(within {self.near:g}). Your score: {sum(_revealed.values())} of {len(_revealed)}."
         )
 
