@@ -63,6 +63,8 @@ def test_flat_survives_json(preset):
         ({"precision": "float16"}, "precision: expected one of auto, bfloat16, float32"),
         ({"schedule": "cosine"}, "schedule: expected one of own, poly, step"),
         ({"normalise": "minmax"}, "normalise: expected one of stored, zscore"),
+        ({"head_dropout": 1.0}, "head_dropout: expected below 1"),
+        ({"head_dropout": -0.1}, "head_dropout: expected"),
         ({"momentum": 1.0}, "momentum: expected a number from 0 to below 1"),
         ({"weight_decay": -1.0}, "weight_decay: expected a finite number of at least 0"),
         ({"validation": -1}, "validation: expected a whole number of at least 0"),

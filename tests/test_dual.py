@@ -133,6 +133,13 @@ def test_active_channels_are_those_that_are_not_zero_nearly_everywhere():
     assert count == 2 and not count.requires_grad
 
 
+def test_dropout_before_the_head_is_a_setting_and_that_in_the_encoder_is_not():
+    experiment = Experiment("phantom", "smoke", head_dropout=0.25)
+    method = build_method(experiment, dataset_spec("phantom"))
+    assert [network.decoder.dropout.p for network in (method.a, method.b)] == [0.25, 0.25]
+    assert method.b.encoder.dropout.p == 0.5
+
+
 CHOICES = [
     {"mask_combine": "or"},
     {"mask_threshold": 0.9},

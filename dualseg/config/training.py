@@ -41,6 +41,9 @@ class TrainConfig(Settings):
     """Steps of the sliding window, in voxels of that grid."""
     filters: _Filters = 16
     """Filters of the first level of both networks; all widths scale with it (the paper: 16)."""
+    head_dropout: Annotated[float, Range(0, 1)] = 0.5
+    """Share of the last feature channels that are dropped in training before the head of a decoder
+    (the published programs: 0.5 of 16 channels)."""
     iterations: _Count = 6000
     """Training steps."""
     labeled_batch: _Count = 2
@@ -76,6 +79,7 @@ class TrainConfig(Settings):
             self.stride,
         )
         require(self.learning_rate > 0, "learning_rate", "a number above 0", self.learning_rate)
+        require(self.head_dropout < 1, "head_dropout", "below 1", self.head_dropout)
         require(0 <= self.momentum < 1, "momentum", "a number from 0 to below 1", self.momentum)
 
     @property

@@ -16,7 +16,7 @@ from ..config.training import Progress, TrainConfig
 from ..data.batches import Batch
 from ..data.spec import DatasetSpec
 from ..errors import DualsegError
-from ..networks._blocks import Features, Initialization, NetworkOutput
+from ..networks._blocks import Decoder, Features, Initialization, NetworkOutput
 from ..networks.resnet34 import ResNet34
 from ..networks.vnet import VNet
 
@@ -222,14 +222,17 @@ class NetworkMethod(Method):
             "classes": len(spec.classes),
             "filters": config.filters,
         }
+        self.head_dropout = config.head_dropout
         self.precision = config.precision
 
     def build(self, kind: Callable[..., nn.Module], **arguments: Any) -> nn.Module:
-        """A network of the run's `in_channels`, `classes` and `filters`, and other arguments."""
+        """A network of the run's sizes (channels, classes, filters) and its dropout before the head."""
+        network = kind(**self.sizes, **arguments)
+        for part in network.modules():
+            if isinstance(part, Decoder):
+                part.dropout.p = self.head_dropout
         # Torch's types lack this argument.
-        return kind(**self.sizes, **arguments).to(  # type: ignore[call-overload]
-            memory_format=self.memory_format
-        )
+        return network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def run(self, network: Callable[[Tensor], Any], image: Tensor) -> Any:
         """Call a network in the run's precision.
