@@ -117,6 +117,7 @@ def records_plot_steps(
         folder: Folder of the records.
     """
     _require_png(out)
+    from ..config.training import TrainConfig
     from ..data.raw_files import require_folder
     from ..plotting.charts import plot_over_steps
     from ..plotting.style import save
@@ -125,11 +126,14 @@ def records_plot_steps(
     require_folder(folder)
     places = [folder, *(p for p in folder.iterdir() if p.is_dir() and p.name != "benchmarks")]
     wanted = {"dataset": dataset, "labeled": labeled, "profile": "lesson"}
+    usual = TrainConfig().head_dropout  # which older records do not name
     records = [
         record
         for place in places
         for record in load_records(place)
-        if record["split"] == "test" and wanted.items() <= record["config"].items()
+        if record["split"] == "test"
+        and wanted.items() <= record["config"].items()
+        and record["config"].get("head_dropout", usual) == usual
     ]
     if not records:
         raise DualsegError(f"{folder}: expected records of {dataset!r} at 'lesson', found none.")

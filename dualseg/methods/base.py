@@ -226,7 +226,7 @@ class NetworkMethod(Method):
         self.precision = config.precision
 
     def build(self, kind: Callable[..., nn.Module], **arguments: Any) -> nn.Module:
-        """A network of the run's sizes (channels, classes, filters) and its dropout before the head."""
+        """A network with the run's channels, classes, filters and dropout before the head."""
         network = kind(**self.sizes, **arguments)
         for part in network.modules():
             if isinstance(part, Decoder):
