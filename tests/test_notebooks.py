@@ -341,6 +341,7 @@ BROKEN = {
         "expected '## Quiz' with 3",
     ),
     "no minutes": (retitle("*Core, 5 minutes.*", ""), "section '1. Lines': expected '*Core, 8"),
+    "card minutes": (retitle("5 minutes for the core, 8 minutes", "8 minutes"), "'N minutes for"),
     "other minutes": (retitle("Extra, 3 minutes", "Extra, 4 minutes"), "found 5 and 9"),
     "long cells": (long_cells, "median of at most 8 lines"),
     "many cells": (many_cells, "at most 30 open code cells, found 31"),

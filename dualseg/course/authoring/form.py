@@ -90,13 +90,13 @@ def _times(card: str, text: str) -> Iterator[str]:
     for kind, minutes in MINUTES.findall(text):
         found[kind] += int(minutes)
     stated = re.search(r"(\d+) minutes for the core, (\d+) minutes with the extra", card)
-    if stated:
-        core, both = map(int, stated.groups())
-        if (core, both) != (found["Core"], sum(found.values())):
-            yield (
-                f"expected sections of {core} minutes (core) and {both} (with the extra parts), as "
-                f"the card says, found {found['Core']} and {sum(found.values())}"
-            )
+    if not stated:
+        yield "expected 'N minutes for the core, M minutes with the extra parts' in the card"
+    elif (stated[1], stated[2]) != (str(found["Core"]), str(sum(found.values()))):
+        yield (
+            f"expected sections of {stated[1]} minutes (core) and {stated[2]} (with the extra "
+            f"parts), as the card says, found {found['Core']} and {sum(found.values())}"
+        )
 
 
 def _lines(cell: NotebookNode) -> int:

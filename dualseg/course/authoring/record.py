@@ -107,7 +107,7 @@ def record(
             f"{path.name}: expected the parameter profile = 'lesson' by default, found "
             f"{defaults.get('profile')!r}; recordings are made with the defaults."
         )
-    if defaults.get("dataset") == REAL_IF_HERE and LA_DIR not in os.environ:
+    if defaults.get("dataset") == REAL_IF_HERE and not os.environ.get(LA_DIR):
         raise DualsegError(
             f"{path.name}: expected the folder of the left-atrium files in the environment "
             f"variable {LA_DIR}, found none; this notebook is recorded on the real scans."
