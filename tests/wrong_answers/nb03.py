@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def parameters(f, first=2, convolutions=2, shortcut=True, bias=0, norm=2, stem=True):
+def parameters(f, first=2, convolutions=2, shortcut=True, bias=0, norm=2, stem=True, their_norm=2):
     """A's encoder counted with mistakes."""
 
     def layer(c, d, k):
@@ -13,7 +13,7 @@ def parameters(f, first=2, convolutions=2, shortcut=True, bias=0, norm=2, stem=T
     total = stem * layer(1, f, 7)
     for n, d in zip((3, 4, 6, 3), (2 * f, 4 * f, 8 * f, 16 * f), strict=True):
         total += layer(d // first, d, 3) + (convolutions * n - 1) * layer(d, d, 3)
-        total += shortcut * layer(d // 2, d, 1)
+        total += shortcut * (layer(d // 2, d, 1) + (their_norm - 2) * d)
     return total
 
 
@@ -53,6 +53,7 @@ WRONG = {
         (wrongly(bias=1), "bias=False"),
         (wrongly(norm=0), "batch norm is missing"),
         (wrongly(shortcut=False), "shortcut at the start"),
+        (wrongly(their_norm=0), "960 are missing"),
         (wrongly(first=1), "half as many channels"),
         (wrongly(convolutions=1), "two convolutions"),
         (wrongly(stem=False), "stem is missing"),

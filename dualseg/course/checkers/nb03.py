@@ -27,9 +27,13 @@ def exercise_1(encoder_parameters: Callable[[int], int]) -> None:
     found = whole(encoder_parameters(f), "a whole number of parameters")
     right = count_parameters(ResNet34Encoder(1, f))
     convolutions = f + sum(times * f * (2 * n + 1) for n, times in STAGES)  # output channels
+    shortcuts = sum(times * f for _, times in STAGES)  # their output channels
     mistakes = {
         right + convolutions: "each convolution got a bias; none has one: bias=False",
         right - 2 * convolutions: "batch norm is missing: two numbers for each output channel",
+        right - 2 * shortcuts: (
+            f"{2 * shortcuts} are missing: the batch norm of each shortcut, two numbers a channel?"
+        ),
         _of_stages(f, lambda n, d: [(d // 2, d, 3)] + (2 * n - 1) * [(d, d, 3)]): (
             "the 1^3 shortcut at the start of each stage is missing"
         ),
@@ -42,7 +46,11 @@ def exercise_1(encoder_parameters: Callable[[int], int]) -> None:
         right - 7**3 * f - 2 * f: "the stem is missing: one 7^3 convolution from 1 to f channels",
     }
     expect(found not in mistakes, mistakes.get(found, ""))
-    expect(found == right, f"with 16 filters {right:,} are expected, found {found:,}")
+    expect(
+        found == right,
+        f"with 16 filters {right:,} are expected, found {found:,}: {abs(found - right):,} too "
+        + ("many" if found > right else "few"),
+    )
     few = count_parameters(ResNet34Encoder(1, 4))
     expect(
         encoder_parameters(4) == few,
