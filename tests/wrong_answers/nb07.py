@@ -97,6 +97,7 @@ WRONG = {
         ((half(lambda kept, o: kept.all(), let_in),), "stop at the first"),
         ((half(enough, lambda kept, o, w: w[kept].float().mean()),), "among the kept"),
         ((half(enough, lambda kept, o, w: 1 - let_in(kept, o, w)),), "that are ignored"),
+        ((half(enough, lambda kept, o, w: let_in(kept, o, w & o)),), "background is wrong, too"),
         ((half(enough, let_in),), "without any error"),
         ((half(more_than_half, let_in_if_any),), "at least half is >="),
         ((lambda a, b, label, truth: 95,), "two numbers"),

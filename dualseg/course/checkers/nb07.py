@@ -111,7 +111,7 @@ def exercise_3(keep_voxels: Callable[[np.ndarray, np.ndarray, float], np.ndarray
 
 
 def _batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Entropies of A and B, pseudo-label, truth: sure background, an unsure organ."""
+    """Entropies of A and B, pseudo-label, truth; an unsure organ, and errors in both classes."""
     draw = torch.Generator().manual_seed(7)
     shape = (2, 8, 8, 8)
     label = (torch.rand(shape, generator=draw) < 0.1).long()
@@ -119,7 +119,8 @@ def _batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         torch.where(label == 1, 0.3, 0.0) + 0.7 * torch.rand(shape, generator=draw)
         for _ in range(2)
     )
-    return a, b, label, torch.where(a > 0.8, 1 - label, label)
+    wrong = (a > 0.8) | ((label == 0) & (b > 0.6))
+    return a, b, label, torch.where(wrong, 1 - label, label)
 
 
 def _ranks() -> tuple[torch.Tensor, torch.Tensor]:
@@ -149,6 +150,12 @@ def exercise_4(half_of_organ: Callable[..., tuple[int, float]]) -> None:
         not np.isclose(share, float(wrong[chosen].float().mean())),
         "that is the share of wrong ones among the kept; asked is the share of the wrong ones that "
         "are kept, so divide by the number of wrong voxels",
+    )
+    called = wrong & (label == 1)
+    expect(
+        not np.isclose(share, float((chosen & called).sum() / called.sum())),
+        "that counts only wrong voxels that are called organ; background is wrong, too, where the "
+        "truth is organ",
     )
     expect(not np.isclose(share, 1 - want), "that is the share of wrong voxels that are ignored")
     expect(np.isclose(share, want), f"expected a share of {want:.3f}, found {share:.3f}")
