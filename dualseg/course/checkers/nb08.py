@@ -118,7 +118,10 @@ def exercise_3(une_of_a: Callable[[Tensor, Tensor], Tensor]) -> None:
     before_log = "the probability before the log is the teacher's"
     for wrong, hint in (
         ((-back).exp() * cross[0.5] + ahead, "the weight still takes KL(A || B); A is the student"),
-        (weight * cross[0.5], "the + D of eq. 14 is gone; without it the weight can be gamed"),
+        (
+            weight * cross[0.5],
+            "the + D of eq. 14 is gone; without it a student lowers its loss by disagreeing",
+        ),
         (weight * cross[1] + ahead, f"the target has lost its temperature: {temperature}"),
         (weight * cross[2] + ahead, f"the target's temperature is upside down: {temperature}"),
         ((-back).exp() * cross[0.5] + back, f"D is KL(student || teacher) here; {before_log}"),
