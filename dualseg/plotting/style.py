@@ -42,8 +42,9 @@ def styles(names: Iterable[str]) -> dict[str, dict]:
     A name in `ROLES` has that look, another one the next unused Okabe-Ito color and line.
     """
     names = dict.fromkeys(names)
-    used = {ROLES[name]["color"] for name in names if name in ROLES}
-    looks = zip(cycle(c for c in OKABE_ITO if c not in used), cycle(OTHER_LINES), strict=True)
+    used = [value for name in names if name in ROLES for value in ROLES[name].values()]
+    colors, lines = ([v for v in some if v not in used] for some in (OKABE_ITO, OTHER_LINES))
+    looks = zip(cycle(colors), cycle(lines), strict=True)
     new = ({"color": color, "ls": line, "lw": 1.6} for color, line in looks)
     return {name: ROLES.get(name) or next(new) for name in names}
 
