@@ -55,6 +55,7 @@ WRONG = {
         ((2, 0.61, 0.02), "that is the sum"),
         ((2, 0.55, 0.1), "square the distances"),
         ((2, 0.01, 0.305), "swap them"),
+        ((2, 0.31, 0.01), "three digits after the point"),
         ((2, 0.305, 0.1), "A is right; B"),
         ((2, "0.305", 0.01), "a loss, one number, found '0.305'"),
     ],
