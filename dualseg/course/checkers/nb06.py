@@ -148,5 +148,5 @@ def exercise_4(better_seed: int, telling_curve: str) -> None:
     expect(better_seed in (0, 1), "the first answer is a seed, 0 or 1")
     expect(
         better_seed == 1,
-        "no disagreement, but a higher supervised loss: at step 80 these two agree on background",
+        "no disagreement, but a higher supervised loss: at step 24 these two agree on background",
     )
