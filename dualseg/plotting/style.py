@@ -23,6 +23,8 @@ ROLES: dict[str, dict[str, Any]] = {  # keywords of matplotlib's Line2D
     "supervised": {"color": "#E69F00", "ls": (0, (7, 2)), "lw": 1.8},
     "improved": {"color": "#56B4E9", "ls": (0, (6, 1.5, 1, 1.5)), "lw": 1.6},
     "paper": {"color": "#882255", "ls": (0, (2, 1)), "lw": 1.6},
+    "cps": {"color": "#999933", "ls": "-", "lw": 1.8},
+    "cr": {"color": "#44AA99", "ls": (0, (4, 1, 1, 1, 1, 1)), "lw": 1.6},
     "disagreement": {"color": "#CC79A7", "ls": (0, (5, 1.5, 1, 1.5)), "lw": 1.6},
 }
 # For names without a role, in this order; yellow comes last, as it is hard to see on white.
