@@ -13,8 +13,19 @@ def learns(network, loss):
     return torch.tensor([g is not None and g.abs().sum() > 0 for g in found]).any()
 
 
+def by_backward(network, loss):
+    if not loss.requires_grad:
+        return False
+    loss.backward()
+    return any(p.grad is not None and bool(p.grad.any()) for p in network.parameters())
+
+
 RIGHT = {
-    "exercise_1": [(learns,), (lambda network, loss: np.bool_(bool(learns(network, loss))),)],
+    "exercise_1": [
+        (learns,),
+        (by_backward,),
+        (lambda network, loss: np.bool_(bool(learns(network, loss))),),
+    ],
     "exercise_2": [
         (
             [

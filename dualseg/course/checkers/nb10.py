@@ -28,16 +28,27 @@ HEAD_OF_B = {"supervised_b", "consistency_b", "cross_pseudo", "entropy_filtered_
 @exercise
 def exercise_1(learns: Callable[[nn.Module, Tensor], bool]) -> None:
     """Whether a network gets a gradient from a loss."""
-    first, second = nn.Linear(2, 1), nn.Linear(2, 1)
-    x = torch.tensor([[1.0, 2.0]])
-    loss = (first(x) - second(x).detach()).pow(2).mean() + first(x).mean()
+
+    # Each answer is about a new network and a new loss: loss.backward() uses up a graph, and leaves
+    # gradients in the network.
+    def new() -> tuple[nn.Linear, Tensor]:
+        network = nn.Linear(2, 1)
+        return network, network(torch.tensor([[1.0, 2.0]]))
+
+    def pair() -> tuple[nn.Linear, nn.Linear, Tensor]:
+        (first, one), (second, other) = new(), new()
+        return first, second, (one - other.detach()).pow(2).mean() + one.mean()
+
+    first, _, loss = pair()
     expect(learns(first, loss), "the loss is made of this network's output: True")
+    _, second, loss = pair()
     expect(
         not learns(second, loss),
         "the second network's output is detached in this loss: it learns nothing from it",
     )
+    network, out = new()
     try:
-        found = learns(first, first(x).detach().sum())
+        found = learns(network, out.detach().sum())
     except RuntimeError:
         found = None
     expect(
@@ -45,20 +56,20 @@ def exercise_1(learns: Callable[[nn.Module, Tensor], bool]) -> None:
         "a loss of detached values has no graph, and autograd.grad fails; look at requires_grad",
     )
     expect(not found, "a loss of detached values teaches nobody")
-    zero = (0.0 * first(x)).sum()
+    network, out = new()
     expect(
-        not learns(first, zero),
+        not learns(network, (0.0 * out).sum()),
         "here the gradient exists and is zero everywhere: nothing is learned, so False",
     )
-    opposed = first.weight[0, 0] - first.weight[0, 1]
+    network, _ = new()
     expect(
-        learns(first, opposed),
+        learns(network, network.weight[0, 0] - network.weight[0, 1]),
         "the gradient of two weights is +1 and -1 here: their sum is 0, but each of them learns; "
         "look for any number that is not 0",
     )
-    partly = -first.bias.sum()
+    network, _ = new()
     expect(
-        learns(first, partly),
+        learns(network, -network.bias.sum()),
         "one parameter with a gradient is enough; the other one is None here (allow_unused=True)",
     )
 
