@@ -25,6 +25,7 @@ ROLES: dict[str, dict[str, Any]] = {  # keywords of matplotlib's Line2D
     "paper": {"color": "#882255", "ls": (0, (2, 1)), "lw": 1.6},
     "cps": {"color": "#999933", "ls": "-", "lw": 1.8},
     "cr": {"color": "#44AA99", "ls": (0, (4, 1, 1, 1, 1, 1)), "lw": 1.6},
+    "released": {"color": "#777777", "ls": (0, (10, 2)), "lw": 1.6},
     "disagreement": {"color": "#CC79A7", "ls": (0, (5, 1.5, 1, 1.5)), "lw": 1.6},
 }
 # For names without a role, in this order; yellow comes last, as it is hard to see on white.
