@@ -24,7 +24,6 @@ from dualseg.data.batches import Batch
 from dualseg.data.known import dataset_spec
 from dualseg.losses import contrast_weight
 from dualseg.methods import build_method
-from dualseg.methods.base import active_channels
 from dualseg.methods.dual import dual_terms, dual_weights
 from dualseg.methods.dual_settings import DUAL_PRESETS, DualSettings
 from dualseg.networks import NetworkOutput
@@ -113,6 +112,8 @@ def test_measurements_say_what_happened():
     a, b = softmax(unknown["a"]), softmax(unknown["b"])
     assert terms["missing_prototypes"] == 1
     assert terms["prototype_distance"].isnan()
+    assert terms["foreground_a"].item() == pytest.approx((a.argmax(1) > 0).mean())
+    assert terms["foreground_b"].item() == pytest.approx((b.argmax(1) > 0).mean())
     assert terms["disagreement"].item() == pytest.approx((a.argmax(1) != b.argmax(1)).mean())
     assert terms["kept"].item() == pytest.approx((sure(a, 30) & sure(b, 30)).mean())
     assert terms["reliable"].item() == pytest.approx(reliable_voxels(unknown, 30).mean())
@@ -121,16 +122,6 @@ def test_measurements_say_what_happened():
     whole = dual_terms(*outputs(make_case("disagreement")), tensor(case["label"][:1]), PAPER)
     assert whole["missing_prototypes"] == 0
     assert 0 < whole["prototype_distance"] <= 2
-
-
-def test_active_channels_are_those_that_are_not_zero_nearly_everywhere():
-    features = torch.zeros(2, 4, 5, 5, 4)  # 200 voxels a channel
-    features[:, 0] = -1.0
-    features[0, 1, 0, 0, :2] = 1.0  # 1 %
-    features[0, 2, 0, 0, 0] = 1.0  # half of it
-    features.requires_grad_()
-    count = active_channels(features)
-    assert count == 2 and not count.requires_grad
 
 
 def test_dropout_before_the_head_is_a_setting_and_that_in_the_encoder_is_not():

@@ -299,28 +299,6 @@ class OneNetwork(NetworkMethod):
         return self(patch).logits.softmax(1)[None]
 
 
-ACTIVE = {"active_a": "channels", "active_b": "channels"}
-"""Measurements of a method of two networks, and their unit."""
-
-
-def active_channels(features: Tensor) -> Tensor:
-    """Count the channels of a feature map that do something: not 0 in at least 1 % of the voxels.
-
-    A channel behind a ReLU that is 0 everywhere gets no gradient, so it stays silent.
-
-    Parameters
-    ----------
-    features : Tensor, shape (B, F, X, Y, Z)
-
-    Returns
-    -------
-    Tensor
-        Scalar, 0 to F, without gradient.
-    """
-    share = (features.detach() != 0).float().mean((0, 2, 3, 4))
-    return (share >= 0.01).sum().float()
-
-
 class TwoNetworks(NetworkMethod):
     """The paper's pair: `a` (ResNet34) and `b` (V-Net), predicting by the mean of their softmax.
 
@@ -328,7 +306,6 @@ class TwoNetworks(NetworkMethod):
     """
 
     members = ("A", "B")
-    measurements = ACTIVE
     features: ClassVar[Features] = "last"
     """Which maps the networks give beside the logits (see `networks.ResNet34`)."""
 
@@ -356,8 +333,7 @@ class TwoNetworks(NetworkMethod):
 
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         out_a, out_b = self(batch.image)
-        active = map(active_channels, (out_a.features, out_b.features))
-        return self.terms(out_a, out_b, batch.label) | dict(zip(ACTIVE, active, strict=True))
+        return self.terms(out_a, out_b, batch.label)
 
     def forward(self, image: Tensor) -> tuple[NetworkOutput, NetworkOutput]:
         """Outputs of A and B, with float32 logits, for an image (B, channels, X, Y, Z)."""

@@ -89,7 +89,8 @@ def dual_terms(
     -------
     dict of str to Tensor
         Terms, and measurements (constants, no part of the loss) on the samples of the terms
-        without ground truth: `disagreement`, the share of voxels where the networks differ;
+        without ground truth: `foreground_a` and `foreground_b`, the share of voxels that a network
+        calls no background; `disagreement`, the share of voxels where the networks differ;
         `kept` by the entropy filter; `reliable` for the prototypes; `missing_prototypes`, how many
         classes have none; `prototype_distance` d(c_f, c_b), NaN where a prototype is missing.
     """
@@ -109,6 +110,7 @@ def dual_terms(
     if choices.weight_cosine:
         terms["cosine"] = cosine_consistency(a.logits.softmax(1), b.logits.softmax(1))
     label_a, label_b = a.logits.detach().argmax(1), b.logits.detach().argmax(1)
+    terms |= {"foreground_a": _foreground(label_a), "foreground_b": _foreground(label_b)}
     terms["disagreement"] = (label_a != label_b).float().mean()
     if choices.weight_entropy_filtered or choices.weight_contrast:
         # Entropies and thresholds serve both terms: computed once a step.
@@ -133,6 +135,10 @@ def dual_terms(
             reliable = agree_below(label_a == label_b, *entropies, *thresholds)
             terms |= _contrast(a, b, label_a, reliable, choices)
     return terms
+
+
+def _foreground(label: Tensor) -> Tensor:
+    return (label > 0).float().mean()
 
 
 def _consistency(

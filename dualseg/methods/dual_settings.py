@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from .._util.settings import Range, Settings
 from ..errors import require
-from .base import ACTIVE, SUPERVISED_EQUATION, Equation, Preset
+from .base import SUPERVISED_EQUATION, Equation, Preset
 
 _Weight = Annotated[float, Range(0)]
 _Share = Annotated[float, Range(0, 1)]
@@ -157,7 +157,9 @@ DUAL_EQUATIONS = {
 }
 
 # Units of what is logged without being part of the loss.
-DUAL_MEASUREMENTS = ACTIVE | {
+DUAL_MEASUREMENTS = {
+    "foreground_a": "share of voxels",
+    "foreground_b": "share of voxels",
     "disagreement": "share of voxels",
     "kept": "share of voxels",
     "reliable": "share of voxels",

@@ -18,7 +18,7 @@ from ..losses import (
     prototype_contrast,
 )
 from ..networks._blocks import NetworkOutput
-from .base import ACTIVE, Equation, Preset, TwoNetworks
+from .base import Equation, Preset, TwoNetworks
 from .mcf import labeled_terms, labeled_weights
 from .parts.published import PUBLISHED
 from .parts.ramps import ramp
@@ -77,7 +77,7 @@ class LUSEG(TwoNetworks):
     features = "dropped"
     settings_type = LUSEGSettings
     settings: LUSEGSettings
-    measurements: ClassVar = ACTIVE | {"kept": "share of voxels", "winner_a": "share of steps"}
+    measurements: ClassVar = {"kept": "share of voxels", "winner_a": "share of steps"}
     presets: ClassVar = {
         "paper": Preset("as described: the terms of unlabeled samples teach"),
         "released": Preset(

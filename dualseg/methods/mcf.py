@@ -12,7 +12,7 @@ from torch import Tensor
 from .._util.settings import Range, Settings
 from ..config.training import Progress
 from ..networks._blocks import NetworkOutput
-from .base import ACTIVE, Equation, Preset, TwoNetworks
+from .base import Equation, Preset, TwoNetworks
 from .parts.dice import dice_squared
 from .parts.published import PUBLISHED
 from .parts.ramps import ramp
@@ -55,7 +55,7 @@ class MCF(TwoNetworks):
     citation = "wang2023mcf"
     settings_type = MCFSettings
     settings: MCFSettings
-    measurements: ClassVar = ACTIVE | {"winner_a": "share of steps"}
+    measurements: ClassVar = {"winner_a": "share of steps"}
     presets: ClassVar = {
         "default": Preset("the released program's losses"),
         "own": Preset(
