@@ -224,7 +224,7 @@ def plot_over_steps(records: Sequence[dict]) -> Figure:
         axis.set_xlim(-0.5, len(ways) - 0.5)
         axis.grid(axis="y", alpha=0.4)
     axes[0].set_ylabel("Dice of the test cases (%)")
-    figure.supxlabel("dot: one run (seed); line: mean of the runs", fontsize=9)
+    figure.supxlabel("dot: one run; line: mean of the runs", fontsize=9)
     handles = [Line2D([], [], **look[name]) for name in runs]
     figure.legend(handles, runs, loc="outside upper center", ncols=len(runs), handlelength=4)
     return figure
