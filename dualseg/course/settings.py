@@ -19,7 +19,6 @@ from ..methods.dual_settings import DUAL_PRESETS
 T = TypeVar("T")
 REAL_IF_HERE = "la or phantom"
 LA_DIR = "DUALSEG_LA_DIR"  # the environment variable with the folder of the left-atrium files
-LA_TOO = f", or the environment variable {LA_DIR}"
 LARGEST = 2**32 - 1  # of seeds: torch takes 64 bits, and notebooks count on from here
 
 
@@ -106,16 +105,19 @@ def notebook_settings(
         For a value that cannot work.
     """
     check_parameters(profile=profile, dataset=dataset, data_dir=data_dir, seed=seed, **others)
+    instead = ""
     if dataset == REAL_IF_HERE:
-        dataset = "la" if data_dir or os.environ.get(LA_DIR) else "phantom"
-        if dataset == "phantom":
+        dataset, instead = REAL_IF_HERE.split(" or ")
+    variable = f"DUALSEG_{dataset.upper()}_DIR"
+    if dataset in DATASETS and not DATASETS[dataset].generated:
+        data_dir = data_dir or os.environ.get(variable, "")
+        if instead and not data_dir:
             print(
-                "The left-atrium files are not here: data_dir is empty, and the environment "
-                f"variable {LA_DIR} is not set.\nThe phantom takes their place: its pictures and "
-                "numbers differ from those that the text describes."
+                f"The files of {dataset} are not here: data_dir is empty, and the environment "
+                f"variable {variable} is not set.\nThe {instead} takes their place: its pictures "
+                "and numbers differ from those that the text describes."
             )
-    if dataset == "la":
-        data_dir = data_dir or os.environ.get(LA_DIR, "")
+            dataset = instead
     named = DATASETS.get(dataset)
     if named and named.generated:
         require(not data_dir, "data_dir", f"nothing, since the {dataset} is made here", data_dir)
@@ -125,7 +127,8 @@ def notebook_settings(
         raise DualsegError(
             f"data_dir: expected the folder with the files of the data set {dataset!r}, found "
             f"{f'no folder {data_dir!r}' if data_dir else 'none'}; set the parameter data_dir "
-            f"(`dualseg data list` says where the files come from){LA_TOO * (dataset == 'la')}."
+            f"or the environment variable {variable} (`dualseg data list` says where the files "
+            "come from)."
         )
     root = data_dir or None
     resolution = open_dataset(dataset, root).spec.profiles[profile].resolution
