@@ -19,9 +19,9 @@ from dualseg._util.environment import pick_device
 from dualseg._util.memory import freed_memory_kept
 from dualseg.config.experiment import Experiment
 from dualseg.config.training import Progress
-from dualseg.data.batches import Batch
 from dualseg.data.known import dataset_spec
 from dualseg.many_runs.compare import plan_comparison
+from dualseg.many_runs.cost import random_batch
 from dualseg.methods import build_method
 from dualseg.methods.base import total_loss
 
@@ -42,7 +42,7 @@ def main(repeats: int = 5) -> dict[str, Any]:
     Returns
     -------
     dict
-        "seconds" and "ratio", each by method.
+        "seconds" and "ratio_to_supervised", each by method; "patch" and "repeats".
     """
     planned = plan_comparison(Path("unused"), (), "phantom", None, [0], "lesson")
     experiments = {member.experiment.method: member.experiment for member in planned}
@@ -68,9 +68,10 @@ def _step(experiment: Experiment) -> Callable[[], None]:
     config, device = experiment.train, pick_device()
     now = Progress(round(FRACTION * config.iterations), config.iterations)
     torch.manual_seed(0)
-    method = build_method(experiment, dataset_spec(experiment.dataset)).to(device).train()
+    spec = dataset_spec(experiment.dataset)
+    method = build_method(experiment, spec).to(device).train()
     optimizers = method.optimizers(config)
-    batch = random_batch(experiment, method.uses_unlabeled).to(device)
+    batch = random_batch(config.patch, method, experiment, spec).to(device)
 
     def step() -> None:
         method.zero_grad()
@@ -80,13 +81,3 @@ def _step(experiment: Experiment) -> Callable[[], None]:
         method.after_step(now)
 
     return step
-
-
-def random_batch(experiment: Experiment, unlabeled: bool) -> Batch:
-    """Noise with a box of organ in each labeled crop."""
-    config = experiment.train
-    count = config.labeled_batch + (config.unlabeled_batch if unlabeled else 0)
-    label = torch.zeros(config.labeled_batch, *config.patch, dtype=torch.int64)
-    label[(slice(None), *(slice(side // 4, side // 2) for side in config.patch))] = 1
-    image = torch.randn(count, 1, *config.patch, generator=torch.Generator().manual_seed(0))
-    return Batch(image, label, ("random",) * count)

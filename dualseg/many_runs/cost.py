@@ -64,7 +64,7 @@ def cost_of(experiment: Experiment, spec: DatasetSpec) -> Cost:
     with torch_state_restored():
         torch.manual_seed(0)
         method = build_method(experiment.replace(train=train), spec).train()
-        batch = _random_batch(train.patch, method, experiment, spec)
+        batch = random_batch(train.patch, method, experiment, spec)
         progress = Progress(config.iterations // 2, config.iterations)
         with _Counter() as in_step:
             total_loss(method.loss(batch, progress), method.weights(progress)).backward()
@@ -100,10 +100,10 @@ def _computed(patch: tuple[int, int, int]) -> int:
     return math.prod(math.ceil(side / LEVEL_STRIDE) * LEVEL_STRIDE for side in patch)
 
 
-def _random_batch(
+def random_batch(
     patch: tuple[int, int, int], method: Method, experiment: Experiment, spec: DatasetSpec
 ) -> Batch:
-    """Noise, with a box of each class in every labeled crop."""
+    """Noise of the size `patch`, with a box of each class in every labeled crop."""
     config = experiment.train
     labeled = config.labeled_batch
     samples = labeled + (config.unlabeled_batch if method.uses_unlabeled else 0)
