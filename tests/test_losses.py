@@ -111,6 +111,17 @@ def test_consistency_kl_is_bounded_where_the_network_is_surely_wrong():
 # Cross pseudo supervision (eqs. 7-8)
 
 
+@pytest.mark.parametrize("classes", [2, 4])
+def test_pseudo_label_is_the_argmax_of_eq_7(classes):
+    """NumPy's argmax, which of equal logits takes the first; and no gradient."""
+    logits = np.random.default_rng(0).integers(-2, 3, (2, classes, 5, 4, 3)).astype(np.float32)
+    given = torch.tensor(logits, requires_grad=True)
+    for layout in (given, given.contiguous(memory_format=torch.channels_last_3d)):
+        label = losses.pseudo_label(layout)
+        np.testing.assert_array_equal(label, logits.argmax(1))
+        assert label.dtype == torch.int64 and not label.requires_grad
+
+
 def test_cross_pseudo_loss_is_eq_8(case):
     a, b = case["a"], case["b"]
     expected = voxel_cross_entropy(a, b.argmax(1)).mean()
@@ -487,6 +498,7 @@ LABEL, MASK = MAP.long(), MAP.bool()
         (lambda: losses.consistency_loss(MAP, MAP[:, :1], MASK), "target: expected shape"),
         (lambda: losses.cross_pseudo_loss(TWO, TWO[:, :, :1]), "logits_b: expected shape"),
         (lambda: losses.cross_pseudo_loss(TWO[:, :1], TWO[:, :1]), "logits_a: .*C >= 2"),
+        (lambda: losses.pseudo_label(TWO[:, :1]), "logits: .*C >= 2"),
         (lambda: losses.entropy_threshold(MAP, 101), "percentile: expected a number from 0 to 100"),
         (lambda: losses.entropy_threshold(MAP[:0], 50), "entropy: expected at least one value"),
         (lambda: losses.class_thresholds(MAP, LABEL, -1), "percentile: expected a number from 0"),

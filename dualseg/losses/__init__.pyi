@@ -13,6 +13,7 @@ from .cosine import (
 )
 from .cross_pseudo import (
     cross_pseudo_loss as cross_pseudo_loss,
+    pseudo_label as pseudo_label,
 )
 from .entropy import (
     class_thresholds as class_thresholds,

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..config.training import Progress
 from ..errors import require
 from ._inputs import checked, class_maps, labels, lift, mask, one_of, where
+from .cross_pseudo import pseudo_label
 from .entropy import entropy_bits, entropy_threshold
 
 ThirdTerm = Literal["attract", "repel", "none"]
@@ -40,7 +41,7 @@ def reliable_mask(logits_a: Tensor, logits_b: Tensor, percentile: float) -> Tens
     )
     threshold_a = entropy_threshold(entropy_a, percentile)
     threshold_b = entropy_threshold(entropy_b, percentile)
-    agree = logits_a.argmax(1) == logits_b.argmax(1)
+    agree = pseudo_label(logits_a) == pseudo_label(logits_b)
     return agree_below(agree, entropy_a, entropy_b, threshold_a, threshold_b)
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from ._inputs import checked, class_maps, lift, one_of, where
+from .cross_pseudo import pseudo_label
 
 
 @checked(student_logits=class_maps, teacher_logits=class_maps)
@@ -65,7 +66,7 @@ def uncertainty_loss(
     if target == "soft":
         supervision = -((teacher / temperature).softmax(1) * student).sum(1)
     else:
-        supervision = -student.gather(1, teacher.argmax(1, keepdim=True)).squeeze(1)
+        supervision = -student.gather(1, pseudo_label(teacher).unsqueeze(1)).squeeze(1)
     weight = (-divergence).exp()
     if detach_weight:
         weight = weight.detach()

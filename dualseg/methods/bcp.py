@@ -13,6 +13,7 @@ from ..config.training import Progress, TrainConfig
 from ..data.batches import Batch
 from ..data.spec import DatasetSpec
 from ..errors import DualsegError
+from ..losses import pseudo_label
 from .base import Equation, OneNetwork, Preset
 from .parts.components import largest_component
 from .parts.mixing import mixed_loss, paste, paste_box, region_loss
@@ -127,7 +128,7 @@ class BCP(OneNetwork):
     @torch.no_grad()
     def _pseudo_label(self, image: Tensor) -> Tensor:
         """The largest component of each class that the teacher sees."""
-        classes = self.run(self.teacher, image).logits.argmax(1)
+        classes = pseudo_label(self.run(self.teacher, image).logits)
         label = torch.zeros_like(classes)
         for number in range(1, self.sizes["classes"]):
             label[largest_component(classes == number)] = number

@@ -13,6 +13,7 @@ from .._util.settings import Range
 from ..config.training import Progress
 from ..data.batches import Batch
 from ..errors import DualsegError
+from ..losses import pseudo_label
 from ..networks._blocks import NetworkOutput
 from ..networks.vnet import VNet
 from .base import Equation, Preset
@@ -168,7 +169,7 @@ def forward_term(known: NetworkOutput, label: Tensor, teacher: NetworkOutput) ->
 
 def backward_term(known: NetworkOutput, label: Tensor, teacher: NetworkOutput) -> Tensor:
     """Prototypes of unlabeled samples predict labeled ones; arguments as of `forward_term`."""
-    confidence = _confidence(teacher.logits, teacher.logits.argmax(1))
+    confidence = _confidence(teacher.logits, pseudo_label(teacher.logits))
     prototypes = sample_prototypes(teacher.features, confidence)
     return F.cross_entropy(SHARPNESS * cosine_map(known.features, prototypes), label)
 

@@ -16,6 +16,7 @@ from ..losses import (
     entropy_filtered_loss,
     entropy_threshold,
     prototype_contrast,
+    pseudo_label,
     supervised_loss,
     uncertainty_loss,
 )
@@ -109,7 +110,7 @@ def dual_terms(
         terms |= _uncertainty(a.logits, b.logits, choices)
     if choices.weight_cosine:
         terms["cosine"] = cosine_consistency(a.logits.softmax(1), b.logits.softmax(1))
-    label_a, label_b = a.logits.detach().argmax(1), b.logits.detach().argmax(1)
+    label_a, label_b = pseudo_label(a.logits), pseudo_label(b.logits)
     terms |= {"foreground_a": _foreground(label_a), "foreground_b": _foreground(label_b)}
     terms["disagreement"] = (label_a != label_b).float().mean()
     if choices.weight_entropy_filtered or choices.weight_contrast:

@@ -16,6 +16,7 @@ from ..losses import (
     entropy_bits,
     entropy_filtered_loss,
     prototype_contrast,
+    pseudo_label,
 )
 from ..networks._blocks import NetworkOutput
 from .base import Equation, Preset, TwoNetworks
@@ -168,7 +169,7 @@ def unlabeled_terms(
     dict of str to Tensor
         "filtered_a", "filtered_b", "contrast", and the measurement "kept".
     """
-    label_a, label_b = (out.logits.argmax(1) for out in (a, b))
+    label_a, label_b = pseudo_label(a.logits), pseudo_label(b.logits)
     union = label_a | label_b
     entropy_a, entropy_b = (entropy_bits(out.logits.detach().softmax(1)) for out in (a, b))
     keep = confident_mask(entropy_a, entropy_b, choices.percentile, combine="and")

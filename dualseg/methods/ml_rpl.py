@@ -13,7 +13,7 @@ from torch import Tensor
 from .._util.settings import Range, Settings
 from ..config.training import Progress
 from ..data.batches import Batch
-from ..losses import entropy_bits
+from ..losses import entropy_bits, pseudo_label
 from ..networks._blocks import NetworkOutput, Up
 from .base import Equation, Preset
 from .parts.masked import masked_mean
@@ -104,7 +104,7 @@ def learned_from(student: NetworkOutput, teacher: NetworkOutput) -> Tensor:
     """
     with torch.no_grad():
         prob = teacher.logits.softmax(1)
-        label = prob.argmax(1)
+        label = pseudo_label(prob)
         surer = entropy_bits(student.logits.softmax(1)) > entropy_bits(prob)
         weight = reliability(teacher.features, prob, label)
     cross_entropy = F.cross_entropy(student.logits, label, reduction="none")

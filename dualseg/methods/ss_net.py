@@ -11,6 +11,7 @@ from .._util.settings import Range, Settings
 from ..config.training import Progress, TrainConfig
 from ..data.batches import Batch
 from ..data.spec import DatasetSpec
+from ..losses import pseudo_label
 from ..networks.vnet import VNet
 from .base import Equation, OneNetwork, Preset
 from .parts.adversarial import quiet_statistics, virtual_adversarial
@@ -104,7 +105,7 @@ class SSNet(OneNetwork):
 
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         out, labeled = self(batch.image), batch.labeled
-        prob, predicted = out.logits.softmax(1), out.logits.argmax(1)
+        prob, predicted = out.logits.softmax(1), pseudo_label(out.logits)
         known, unknown = out.features[:labeled], out.features[labeled:]
         self.compactness.remember(known, batch.label, predicted[:labeled])
         adversarial = prob.new_zeros(())

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..losses import pseudo_label
 from ..networks._blocks import NetworkOutput
 
 IGNORED = 2
@@ -39,7 +40,7 @@ def released_unlabeled_terms(
         filter ignores to the mean features of the rest, under no_grad.
     """
     soft_a, soft_b = (out.logits.softmax(1).clone().detach() for out in (out_a, out_b))
-    label_a, label_b = soft_a.argmax(1), soft_b.argmax(1)
+    label_a, label_b = pseudo_label(soft_a), pseudo_label(soft_b)
     asked = (soft_a, soft_b) if repaired else (out_a.logits.detach(), out_b.logits.detach())
     high_a, high_b = (_above_percentile(_entropy_formula(each)) for each in asked)
     target = label_a | label_b
