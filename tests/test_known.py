@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rawdata import save_as, volumes
 from toy_dataset import TOY, make_toy
 
 import dualseg
@@ -14,6 +15,7 @@ from dualseg.config.experiment import preset_settings
 from dualseg.data.dataset import open_dataset
 from dualseg.data.known import DATASETS, prepare
 from dualseg.data.preparation.inspect import check
+from dualseg.data.recipe import Recipe
 from dualseg.errors import DualsegError
 
 
@@ -80,6 +82,24 @@ def test_what_has_no_raw_files_cannot_be_prepared(tmp_path):
         DualsegError, match="dataset: expected one of brats2019, folder, la, pancreas, found 'phan"
     ):
         prepare("phantom", tmp_path, None, tmp_path / "out")
+
+
+def test_a_home_that_the_shell_left_unsaid_is_put_in(tmp_path, monkeypatch, no_pictures):
+    """As in `--root=~/data`, and in PowerShell: the manifest must be read, not only the cases."""
+    for i in range(3):
+        image, label = volumes(i)
+        save_as(tmp_path / "images" / f"scan{i}.nii.gz", image, "RAS")
+        save_as(tmp_path / "labels" / f"scan{i}.nii.gz", label, "RAS")
+    data = tmp_path / "data"
+    prepare("folder", tmp_path / "images", tmp_path / "labels", data, Recipe(values=(1, 2)))
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    expected = open_dataset(str(data)).spec
+    assert expected.classes == ("background", "value 1", "value 2")
+    for place in (("~/data",), ("folder", "~/data"), ("~/data", data)):
+        assert open_dataset(*place).spec == expected
+    with pytest.raises(DualsegError, match="root: expected none beside the folder '~/data', fou"):
+        open_dataset("~/data", tmp_path)
 
 
 def test_every_data_set_says_where_it_comes_from_and_how_to_get_it():

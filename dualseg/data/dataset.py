@@ -289,7 +289,7 @@ def _existing_root(root: str | None, spec: DatasetSpec) -> Path:
         raise DualsegError(
             f"root: the data set {spec.name!r} needs the folder with its files; give --root DIR."
         )
-    folder = Path(root).expanduser()
+    folder = Path(root)
     if not folder.is_dir():
         raise DualsegError(
             f"root: expected the folder with the files of {spec.name!r}, found no folder "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,18 @@ def dataset_spec(name: str) -> DatasetSpec:
 def resolve_dataset(dataset: str, root: str | None = None) -> tuple[str, str | None, DatasetSpec]:
     """Name, folder and spec of a named data set, or of a prepared folder given in its place.
 
-    Raises DualsegError for what is neither.
+    A "~" at the start of a folder is the user's home: not every shell puts it in. Raises
+    DualsegError for what is neither, and for a prepared folder beside another root.
     """
-    if dataset not in DATASETS and Path(dataset).is_dir():
-        dataset, root = read_manifest(Path(dataset))["dataset"], dataset
+    root = None if root is None else os.path.expanduser(root)
+    folder = os.path.expanduser(dataset)
+    if dataset not in DATASETS and Path(folder).is_dir():
+        if root is not None and Path(root) != Path(folder):
+            raise DualsegError(
+                f"root: expected none beside the folder {dataset!r}, found {root!r}; give one of "
+                "them."
+            )
+        dataset, root = read_manifest(Path(folder))["dataset"], folder
     elif dataset not in DATASETS:
         known = ", ".join(sorted(DATASETS))
         raise DualsegError(
