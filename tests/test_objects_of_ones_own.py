@@ -1,6 +1,7 @@
 """`fit` and `evaluate` with a method class, a method object and an open data set; other data."""
 
 import dataclasses
+import shutil
 
 import h5py
 import pytest
@@ -28,6 +29,14 @@ class Mine(Supervised):
 
     def weights(self, progress):
         return {"a": 1.0, "b": 1.0}
+
+
+class Bright(Supervised):
+    """Calls bright voxels foreground, whatever was learned."""
+
+    def predict_members(self, patch):
+        bright = (patch > 1).float()
+        return torch.cat([1 - bright, bright], 1).expand(2, -1, -1, -1, -1, -1)
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +116,17 @@ def test_an_open_data_set_is_taken(floor, tmp_path):
         fit(floor, tmp_path / "other", dataset=full)
     with pytest.raises(DualsegError, match="dataset: expected the experiment's 'la' at its"):
         fit(floor, tmp_path / "other", dataset=open_dataset("phantom", None, "half"))
+
+
+def test_an_open_data_set_on_another_grid_gives_the_same_numbers(floor, tmp_path, no_pictures):
+    METHODS["bright"] = Bright
+    run = fit(floor.replace(method="bright"), tmp_path / "run")
+    shutil.copytree(run.folder, tmp_path / "again")  # without masks that could be taken over
+    cases = evaluate(run)["cases"]
+    assert all(case["dice"] > 40 for case in cases)
+    full = open_dataset("la", floor.root)
+    assert evaluate(tmp_path / "again", dataset=full)["cases"] == cases
+    assert full.factor == 1
 
 
 def test_a_finished_run_of_other_data_is_not_handed_back(floor, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Mapping
@@ -56,7 +57,7 @@ def evaluate(
     root
         Where the data are now, if not where the run was trained.
     dataset
-        The run's data set, if it is open already.
+        The run's data set, if it is open already, on any grid.
 
     Returns
     -------
@@ -70,10 +71,12 @@ def evaluate(
     """
     require_one_of("split", split, SPLITS)
     run = Run.open(run)
+    experiment = run.experiment()
     if dataset is None:
-        experiment = run.experiment()
         place = root or experiment.root
         dataset = open_dataset(experiment.dataset, place, experiment.train.resolution)
+    elif dataset.factor != experiment.train.factor:  # the networks know one grid only
+        dataset = dataclasses.replace(dataset, factor=experiment.train.factor, _known={})
     with held(run.folder):
         remove_temporary_files(run.folder)
         return _evaluate(run, split, dataset)
