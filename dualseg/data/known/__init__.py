@@ -36,16 +36,11 @@ def resolve_dataset(dataset: str, root: str | None = None) -> tuple[str, str | N
     """Name, folder and spec of a named data set, or of a prepared folder given in its place.
 
     A "~" at the start of a folder is the user's home: not every shell puts it in. Raises
-    DualsegError for what is neither, and for a prepared folder beside another root.
+    DualsegError for what is neither.
     """
     root = None if root is None else os.path.expanduser(root)
     folder = os.path.expanduser(dataset)
     if dataset not in DATASETS and Path(folder).is_dir():
-        if root is not None and Path(root) != Path(folder):
-            raise DualsegError(
-                f"root: expected none beside the folder {dataset!r}, found {root!r}; give one of "
-                "them."
-            )
         dataset, root = read_manifest(Path(folder))["dataset"], folder
     elif dataset not in DATASETS:
         known = ", ".join(sorted(DATASETS))
