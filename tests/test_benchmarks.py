@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import nn
 from benchmarks import (
     __main__ as benchmarks,
     gpu_levers,
+    lesson_search,
     method_steps,
     plain,
     ratio,
@@ -23,6 +25,7 @@ from benchmarks import (
     training_step,
 )
 from dualseg.config.experiment import Experiment
+from dualseg.config.training import Progress
 from dualseg.data.known import dataset_spec
 from dualseg.evaluation.metrics import compare_masks
 from dualseg.evaluation.sliding_window import sliding_window
@@ -237,3 +240,50 @@ def test_levers_of_a_gpu_step_are_rehearsed_here(la_root, tmp_path, capsys, monk
     assert losses["float32"] == pytest.approx(losses["bfloat16"], rel=0.05)
     assert losses["float32"] != losses["bfloat16"]
     assert "channels last, trying" in capsys.readouterr().out
+
+
+def test_the_tricks_of_a_trial_by_hand(small):
+    method = build_method(small, dataset_spec("la"))
+    averages = lesson_search._with_tricks(method, lesson_search.Trial(warm_up=0.5))
+    rates = [method.own_rate(Progress(step, 4)) for step in range(4)]
+    assert rates == pytest.approx([0.5, 0.75**0.9, 0.5**0.9, 0.25**0.9])
+    weight = next(method.parameters())
+    first = weight.detach().clone()
+    with torch.no_grad():
+        weight += 1
+    method.after_step(Progress(0, 4))  # the first decay is 1/10
+    with averages():
+        torch.testing.assert_close(weight.detach(), first + 0.9)
+    torch.testing.assert_close(weight.detach(), first + 1)
+
+
+def test_a_prediction_in_mirrors_by_hand():
+    place = torch.arange(3.0).view(3, 1, 1) + 10 * torch.arange(2.0).view(1, 2, 1)
+    patch = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]).view(1, 1, 3, 2, 1)
+    found = lesson_search.in_mirrors(lambda patch: patch * place)(patch)
+    torch.testing.assert_close(found, patch * 6)  # the mean place: 1 along x, 5 along y
+
+
+@pytest.mark.slow
+def test_a_search_writes_each_trial_once(la_root, tmp_path, monkeypatch, capsys):
+    sizes = {"profile": "smoke", "iterations": 2, "filters": 2, "resolution": "half"}
+    sizes |= {"patch": (16, 16, 16), "stride": (8, 8, 8)}
+    trials = {
+        "clipped": lesson_search.Trial(sizes, clip=1e-6),
+        "AdamW": lesson_search.Trial(sizes, adam_w=True),
+    }
+    monkeypatch.setattr(lesson_search, "TRIALS", trials)
+    monkeypatch.setattr(lesson_search, "LABELED", 2)
+    monkeypatch.setattr(lesson_search, "HELD_OUT", 2)
+    out = tmp_path / "search.json"
+    search = partial(lesson_search.main, la_root, runs=tmp_path / "runs", out=out)
+    search(only=("clipped",))
+    search()
+    found = lesson_search.recorded(out)
+    assert [(t["name"], t["seed"]) for t in found] == [("clipped", 0), ("AdamW", 0)]
+    for trial in found:
+        assert len(trial["dice"]) == 4
+        assert all(0 <= dice <= 100 for way in trial["dice"].values() for dice in way.values())
+    monkeypatch.setattr(lesson_search, "run_trial", None)
+    search()
+    assert capsys.readouterr().out.count("| AdamW | 0 |") == 2
