@@ -187,13 +187,13 @@ def _dice(
     """Dice of each held-out case on the full grid, by its id."""
     plain, found = method.predict_members, {}
     if mirrored:
-        method.predict_members = in_mirrors(plain)  # type: ignore[assignment, method-assign]
+        method.predict_members = in_mirrors(plain)
     for case in dataset.split(LABELED, HELD_OUT).validation:
         coarse, full = dataset.both_grids(case)
         probabilities = predict_volume(method, coarse.channels, config, full.label.shape)
         mask = masks_of(method, probabilities)["mean"] > 0
         found[case] = round(100 * float(dc(mask, full.label > 0)), 2)
-    method.predict_members = plain  # type: ignore[assignment, method-assign]
+    method.predict_members = plain
     return found
 
 
