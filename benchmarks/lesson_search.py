@@ -77,11 +77,12 @@ TRIALS: dict[str, Trial] = {
 
 
 def main(
-    root: Path,
+    root: Path | None = None,
     only: tuple[str, ...] = (),
     seed: int = 0,
     runs: Path = Path("runs/lesson_search"),
     out: Path = OUT,
+    markdown: bool = False,
 ) -> None:
     """Run the trials that the record lacks, and write each into it as it ends.
 
@@ -91,12 +92,14 @@ def main(
         seed: Of the trainings.
         runs: Folder of the runs.
         out: The record, a JSON.
+        markdown: Only print the table of the record there.
     """
     for name in only:
         require_one_of("only", name, TRIALS)
-    for name in only or TRIALS:
+    wanted = () if markdown else only or tuple(TRIALS)
+    for name in wanted:
         if not any((t["name"], t["seed"]) == (name, seed) for t in recorded(out)):
-            result = run_trial(TRIALS[name], seed, str(root), runs / f"{name} seed {seed}")
+            result = run_trial(TRIALS[name], seed, root and str(root), runs / f"{name} seed {seed}")
             # Read again: another process may have added to it.
             write_json(out, {"trials": [*recorded(out), {"name": name, "seed": seed} | result]})
     print(table(recorded(out)))
@@ -107,7 +110,7 @@ def recorded(out: Path) -> list[dict[str, Any]]:
     return read_json(out)["trials"] if out.is_file() else []
 
 
-def run_trial(trial: Trial, seed: int, root: str, folder: Path) -> dict[str, Any]:
+def run_trial(trial: Trial, seed: int, root: str | None, folder: Path) -> dict[str, Any]:
     """Train, measure the held-out cases in four ways, and return all with the settings."""
     kind = {"method": "dual", "profile": "lesson"} | dict(trial.settings)
     experiment = Experiment(

@@ -285,5 +285,5 @@ def test_a_search_writes_each_trial_once(la_root, tmp_path, monkeypatch, capsys)
         assert len(trial["dice"]) == 4
         assert all(0 <= dice <= 100 for way in trial["dice"].values() for dice in way.values())
     monkeypatch.setattr(lesson_search, "run_trial", None)
-    search()
+    search(markdown=True)
     assert capsys.readouterr().out.count("| AdamW | 0 |") == 2
