@@ -76,6 +76,8 @@ def test_sharpen():
     assert torch.allclose(sharpen(many, 1.0), many)
     hot = F.one_hot(torch.tensor([0, 1]), 2).double()
     assert torch.equal(sharpen(hot, 0.1), hot)
+    undecided = torch.full((1, 3, 1, 1, 1), 1 / 3)  # whose power of 100 is 0 in float32
+    assert torch.allclose(sharpen(undecided, 0.01), undecided)
 
 
 def dice_of(p: np.ndarray, y: np.ndarray, power: int, smooth: float) -> float:

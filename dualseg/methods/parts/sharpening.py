@@ -22,5 +22,7 @@ def sharpen(prob: Tensor, temperature: float = 0.1) -> Tensor:
     Tensor
         (B, C, X, Y, Z), at least float32: the tenth power of a probability is small.
     """
-    powers = lift(prob) ** (1 / temperature)
+    prob = lift(prob)
+    # Divided by the largest, which changes neither value nor gradient: else (1/3)^100 would be 0.
+    powers = (prob / prob.detach().amax(1, keepdim=True)) ** (1 / temperature)
     return powers / powers.sum(1, keepdim=True)
