@@ -435,6 +435,7 @@ def test_settings_are_read_as_what_they_are():
             "--set iterations: expected a value of type int, like 6, found '2.5'",
         ),
         ({"settings": ["flips=maybe"]}, "--set flips: expected a value of type bool, like False"),
+        ({"settings": ["patch={[]}"]}, "--set patch: expected a value of type tuple, like"),
     ],
 )
 def test_bad_input_is_refused_before_anything_starts(changes, words):
