@@ -368,6 +368,7 @@ def test_an_own_budget_is_the_published_one_at_the_profiles_sizes(known, tmp_pat
             "methods: expected no preset 'own' in a common budget",
         ),
         (["--budget-scale", "0"], "budget-scale: expected a number above 0, found 0"),
+        (["--budget-scale", "inf"], "budget-scale: expected a number above 0, found inf"),
         (["--seeds"], "seeds: expected at least one"),
         (
             ["--methods", "dual", "known", "--budget", "own", "--set", "iterations=7"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -73,7 +74,7 @@ def plan_comparison(
     words = list(dict.fromkeys(methods or METHODS))
     require(len(words) > 1, "methods", "at least two to compare", tuple(words))
     require(bool(seeds), "seeds", "at least one", tuple(seeds))
-    require(scale > 0, "budget-scale", "a number above 0", scale)
+    require(0 < scale < math.inf, "budget-scale", "a number above 0", scale)
     name, root = data_source(dataset)
     spec = resolve_dataset(name, root)[2]
     runs = []
