@@ -54,8 +54,7 @@ def exercise_2(seconds_left: Callable[[list[dict], int], float]) -> None:
         "the 30 seconds of the slow first step are among your differences; begin with the second",
     )
     expect(np.isclose(found, 200), f"100 steps of 2 seconds are left: 200 seconds, found {found:g}")
-    log[0]["step"] = 301  # a training that went on: its log need not begin at step 1
-    for place, line in enumerate(log):
+    for place, line in enumerate(log):  # a training that went on: its log begins later
         line["step"] = 301 + place
     found = number(seconds_left(log, 408), "one number of seconds")
     expect(
