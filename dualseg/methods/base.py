@@ -16,7 +16,7 @@ from ..config.training import Progress, TrainConfig
 from ..data.batches import Batch
 from ..data.spec import DatasetSpec
 from ..errors import DualsegError
-from ..networks._blocks import Decoder, Features, Initialization, NetworkOutput
+from ..networks._blocks import Decoder, Features, NetworkOutput
 from ..networks.resnet34 import ResNet34
 from ..networks.vnet import VNet
 
@@ -280,8 +280,8 @@ class OneNetwork(NetworkMethod):
     """
 
     members = ("network",)
-    initialization: ClassVar[Initialization] = "default"
-    """The published programs of one V-Net leave its weights as PyTorch draws them."""
+    features: ClassVar[Features] = "last"
+    """Which maps the network gives beside the logits (see `networks.VNet`)."""
 
     def __init__(self, settings: Settings, config: TrainConfig, spec: DatasetSpec):
         super().__init__(settings, config, spec)
@@ -289,7 +289,8 @@ class OneNetwork(NetworkMethod):
 
     def build_network(self) -> nn.Module:
         """The network, with the run's sizes and its first weights."""
-        return self.build(VNet, initialization=self.initialization)
+        # The published programs of one V-Net leave its weights as PyTorch draws them.
+        return self.build(VNet, initialization="default", features=self.features)
 
     def forward(self, image: Tensor) -> Any:
         """The network's output for an image (B, channels, X, Y, Z), with float32 logits."""

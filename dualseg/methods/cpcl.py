@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._util.settings import Range
 from ..config.training import Progress
@@ -15,7 +15,6 @@ from ..data.batches import Batch
 from ..errors import DualsegError
 from ..losses import pseudo_label
 from ..networks._blocks import NetworkOutput
-from ..networks.vnet import VNet
 from .base import Equation, Preset
 from .mean_teacher import MeanTeacher, MeanTeacherSettings
 from .parts.dice import cross_entropy_and_dice
@@ -68,6 +67,7 @@ class CPCL(MeanTeacher):
 
     title = "CPCL"
     citation = "xu2022cpcl"
+    features = "half"
     settings_type = CPCLSettings
     settings: CPCLSettings
     presets: ClassVar = {
@@ -102,9 +102,6 @@ class CPCL(MeanTeacher):
             "mean (f - f_teacher)^2, all samples",
         ),
     }
-
-    def build_network(self) -> nn.Module:
-        return self.build(VNet, initialization=self.initialization, features="half")
 
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         choices, labeled = self.settings, batch.labeled

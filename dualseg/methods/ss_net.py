@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._util.settings import Range, Settings
 from ..config.training import Progress, TrainConfig
 from ..data.batches import Batch
 from ..data.spec import DatasetSpec
 from ..losses import pseudo_label
-from ..networks.vnet import VNet
 from .base import Equation, OneNetwork, Preset
 from .parts.adversarial import quiet_statistics, virtual_adversarial
 from .parts.compactness import ClassCompactness
@@ -63,6 +62,7 @@ class SSNet(OneNetwork):
 
     title = "SS-Net"
     citation = "wu2022ssnet"
+    features = "dropped"
     settings_type = SSNetSettings
     settings: SSNetSettings
     uses_unlabeled = True
@@ -96,9 +96,6 @@ class SSNet(OneNetwork):
     def __init__(self, settings: SSNetSettings, config: TrainConfig, spec: DatasetSpec):
         super().__init__(settings, config, spec)
         self.compactness = ClassCompactness(config.filters, len(spec.classes))
-
-    def build_network(self) -> nn.Module:
-        return self.build(VNet, initialization=self.initialization, features="dropped")
 
     def precision_on(self, device: str) -> str:
         return "float32"

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ._blocks import (
-    Decoder,
-    Features,
-    Initialization,
-    NetworkOutput,
-    SegmentationNetwork,
-    Up,
-)
+from ._blocks import Decoder, Features, NetworkOutput, SegmentationNetwork, Up
 from .vnet import VNetEncoder
 
 
@@ -34,7 +27,6 @@ class MultiDecoder(SegmentationNetwork):
     classes : of the logits, with the background
     filters : channels of the first of five levels; each further one has twice as many
     ups : one of "transposed", "trilinear" and "nearest" for each decoder (see `up_block`)
-    initialization : of the convolutions, PyTorch's "default" or "kaiming"
     features : which maps the outputs hold, "last", "dropped" or "half" (see `Decoder`)
     """
 
@@ -46,12 +38,11 @@ class MultiDecoder(SegmentationNetwork):
         classes: int = 2,
         filters: int = 16,
         ups: tuple[Up, ...] = ("transposed", "trilinear"),
-        initialization: Initialization = "default",
         features: Features = "last",
     ):
         encoder = VNetEncoder(in_channels, filters)
         decoders = Decoders(Decoder(classes, filters, up, features) for up in ups)
-        super().__init__(encoder, decoders, in_channels, initialization)
+        super().__init__(encoder, decoders, in_channels, initialization="default")
 
     def alone(self, number: int) -> SegmentationNetwork:
         """The network with one of its decoders only, which returns one output.
@@ -65,6 +56,5 @@ class MultiDecoder(SegmentationNetwork):
         SegmentationNetwork
             It shares its parameters with this network.
         """
-        return SegmentationNetwork(
-            self.encoder, self.decoder[number], self.in_channels, initialization="default"
-        )
+        parts = self.encoder, self.decoder[number]
+        return SegmentationNetwork(*parts, self.in_channels, initialization="default")

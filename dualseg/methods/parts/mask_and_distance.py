@@ -40,7 +40,7 @@ class MaskAndDistance(OneNetwork):
         super().__init__(settings, config, spec)
 
     def build_network(self) -> nn.Module:
-        return self.build(DistanceVNet, initialization=self.initialization)
+        return self.build(DistanceVNet, initialization="default")
 
     def supervised_terms(self, out: DistanceOutput, label: Tensor) -> dict[str, Tensor]:
         """The terms of `SUPERVISED_EQUATIONS`.

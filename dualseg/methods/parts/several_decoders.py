@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ...networks._blocks import Features, NetworkOutput, Up
+from ...networks._blocks import NetworkOutput, Up
 from ...networks.multi_decoder import MultiDecoder
 from ..base import OneNetwork
 from .dice import dice_linear
@@ -19,17 +19,11 @@ class SeveralDecoders(OneNetwork):
 
     ups: ClassVar[tuple[Up, ...]]
     """How each decoder doubles the size (see `networks.MultiDecoder`)."""
-    features: ClassVar[Features] = "last"
     network: MultiDecoder
     uses_unlabeled = True
 
     def build_network(self) -> nn.Module:
-        return self.build(
-            MultiDecoder,
-            ups=self.ups,
-            initialization=self.initialization,
-            features=self.features,
-        )
+        return self.build(MultiDecoder, ups=self.ups, features=self.features)
 
     def supervised(self, outputs: Sequence[NetworkOutput], label: Tensor) -> Tensor:
         """Soft Dice loss with plain denominators, the sum over the decoders.

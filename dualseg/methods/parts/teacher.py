@@ -79,12 +79,7 @@ def noisy(image: Tensor, sd: float = 0.1, limit: float = 0.2) -> Tensor:
 
 
 @torch.no_grad()
-def mean_prediction(
-    predict: Callable[[Tensor], Tensor],
-    image: Tensor,
-    passes: int,
-    noise: Callable[[Tensor], Tensor] = noisy,
-) -> Tensor:
+def mean_prediction(predict: Callable[[Tensor], Tensor], image: Tensor, passes: int) -> Tensor:
     """Mean probability over passes with noise and dropout (Monte-Carlo dropout, as in UA-MT).
 
     Each pass takes two noisy copies of the image, so it averages 2 `passes` predictions.
@@ -95,8 +90,6 @@ def mean_prediction(
         Maps an image to logits.
     image : Tensor, shape (B, channels, X, Y, Z)
     passes : int
-    noise : callable
-        Maps an image to a noisy one.
 
     Returns
     -------
@@ -104,5 +97,5 @@ def mean_prediction(
         Without a gradient.
     """
     twice = torch.cat([image, image])
-    predictions = (predict(noise(twice)).softmax(1).unflatten(0, (2, -1)) for _ in range(passes))
+    predictions = (predict(noisy(twice)).softmax(1).unflatten(0, (2, -1)) for _ in range(passes))
     return torch.stack([prediction.mean(0) for prediction in predictions]).mean(0)
