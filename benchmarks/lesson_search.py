@@ -33,7 +33,7 @@ from dualseg.errors import DualsegError, require_one_of
 from dualseg.evaluation.sliding_window import masks_of, predict_volume
 from dualseg.methods import Method, build_method
 
-OUT = Path("figures/records/lesson_search.json")
+OUT = Path("figures/records/benchmarks/lesson_search.json")
 LABELED, HELD_OUT = 8, 8
 DECAY = 0.99  # of the moving average of the weights; smaller in the first steps
 MIRRORS: tuple[tuple[int, ...], ...] = ((), (-3,), (-2,), (-3, -2))  # x, y, both: as in training
