@@ -460,6 +460,16 @@ def test_one_sample_that_batch_norm_cannot_take(small, tmp_path):
         fit(one, tmp_path / "run")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU trains in bfloat16")
+def test_a_cpu_does_not_train_in_bfloat16(small, tmp_path):
+    """With torch 2.13 the weights of the deepest level got gradients of 1e33 and NaN there."""
+    with pytest.raises(DualsegError, match="precision: expected 'auto' or 'float32' .* on a CPU"):
+        fit(small.replace(precision="bfloat16"), tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
+    only = small.replace(method="ss_net", precision="bfloat16", iterations=1)
+    assert fit(only, tmp_path / "ss_net").info()["precision"] == "float32"  # always so
+
+
 def test_a_session_on_another_machine_is_noted(small, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(training._Training, "run_to_end", lambda self: None)

@@ -64,7 +64,8 @@ class TrainConfig(Settings):
     flips: bool = False
     """Random quarter turns in the x-y plane and flips along x and y (the paper crops only)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the forward pass; "auto": bfloat16 on a GPU that has it, else float32."""
+    """Precision of the forward pass; "auto": bfloat16 on a GPU that has it, else float32. A CPU
+    trains in float32 only."""
     checkpoint_every: _Count = 100
     """Steps between checkpoints."""
     compile: bool = False

@@ -45,7 +45,15 @@ from ..runs.folder import NO_TERMS
 from ..runs.run import Run
 from .compiled import compile_networks, require_compiler
 from .distributed import Ranks, joined
-from .start import check_batch, check_folder, require_same_data, run_info, with_dataset, with_method
+from .start import (
+    check_batch,
+    check_folder,
+    check_precision,
+    require_same_data,
+    run_info,
+    with_dataset,
+    with_method,
+)
 from .terms import StepTerms, sent_to_host
 
 
@@ -139,6 +147,7 @@ def _fit(
             "for validation; use fewer labels, or the method 'supervised'."
         )
     check_batch(experiment, method, ranks)
+    check_precision(method)
     if experiment.train.compile:
         require_compiler()
     with held(run.folder) if ranks.is_main else nullcontext(lambda: None) as check_held:

@@ -120,6 +120,19 @@ def check_batch(experiment: Experiment, method: Method, ranks: Ranks) -> None:
         )
 
 
+def check_precision(method: Method) -> None:
+    """Raise DualsegError for a training in bfloat16 on a CPU.
+
+    There torch 2.13 computes wrong gradients, without a word: those of 3^3 convolutions of 2^3
+    voxels, the deepest level of a 32^3 crop, are of any size up to NaN.
+    """
+    if pick_device().type == "cpu" and method.precision_on("cpu") == "bfloat16":
+        raise DualsegError(
+            "precision: expected 'auto' or 'float32' for a training on a CPU, where torch computes "
+            "wrong gradients in bfloat16, found 'bfloat16'; leave --precision out, or use a GPU."
+        )
+
+
 def run_info(
     run: Run, experiment: Experiment, dataset: Dataset, split: Split, method: Method, ranks: Ranks
 ) -> dict[str, Any]:
