@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from operator import methodcaller
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
@@ -105,10 +105,7 @@ def _ranking(comparison: Comparison, out: Path | None, markdown: bool) -> str:
         plain = comparison_text(comparison, costs) if markdown else text
         files = {"txt": f"{plain}\n", "csv": comparison_csv(comparison, costs)}
         for ending, content in files.items():
-            write_atomically(out / f"comparison.{ending}", _writes(content))
+            write = methodcaller("write", content.encode())
+            write_atomically(out / f"comparison.{ending}", write)
         save(plot_ranking(comparison), out / "comparison.png", describe_comparison(comparison))
     return text
-
-
-def _writes(text: str) -> Callable[[BinaryIO], object]:
-    return lambda file: file.write(text.encode())

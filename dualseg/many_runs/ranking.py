@@ -48,32 +48,12 @@ class PairedTest:
 
 
 def case_means(values: np.ndarray) -> np.ndarray:
-    """Average the runs in each case.
-
-    Parameters
-    ----------
-    values : np.ndarray, shape (runs, cases)
-
-    Returns
-    -------
-    np.ndarray, shape (cases,)
-        NaN for a case without any value.
-    """
+    """Average the runs in each case, (runs, cases) to (cases,); NaN for a case without a value."""
     return _mean(values, axis=0)
 
 
 def run_means(values: np.ndarray) -> np.ndarray:
-    """Average the cases of each run.
-
-    Parameters
-    ----------
-    values : np.ndarray, shape (runs, cases)
-
-    Returns
-    -------
-    np.ndarray, shape (runs,)
-        NaN for a run without any value.
-    """
+    """Average the cases of each run, (runs, cases) to (runs,); NaN for a run without a value."""
     return _mean(values, axis=1)
 
 
