@@ -93,18 +93,25 @@ def test_readme_at_the_papers_rate_is_what_the_records_say():
     dual, floor = found["dual"], found["supervised"]
     seeds = [[record["config"]["seed"] for record in records] for records in (dual, floor)]
     assert seeds[0] == seeds[1]
-    means = [" and ".join(f"{r['mean']['dice']:.1f}" for r in records) for records in (dual, floor)]
-    gains = np.mean(
+    words = []
+    for records in (dual, floor):
+        *first, last = (f"{record['mean']['dice']:.1f}" for record in records)
+        words.append(", ".join(first) + f" and {last}")
+    gains = np.array(
         [
             [a["dice"] - b["dice"] for a, b in zip(one["cases"], other["cases"], strict=True)]
             for one, other in zip(dual, floor, strict=True)
-        ],
-        axis=0,
+        ]
     )
-    low, high = t.interval(0.95, len(gains) - 1, gains.mean(), sem(gains))
+    over_cases, over_seeds = (
+        t.interval(0.95, len(some) - 1, some.mean(), sem(some))
+        for some in (gains.mean(0), gains.mean(1))
+    )
     shown = " ".join(readme().split())
-    assert f"`paper` has {means[0]}, `supervised` {means[1]}." in shown
-    assert f"{gains.mean():.1f} points (95 % interval {low:.1f} to {high:.1f})" in shown
+    assert f"`paper` has {words[0]}, `supervised` {words[1]}." in shown
+    assert "difference is {:.1f} points".format(gains.mean()) in shown
+    assert "over the 20 cases {:.1f} to {:.1f}".format(*over_cases) in shown
+    assert "over the three seeds {:.0f} to {:.0f}".format(*over_seeds) in shown
 
 
 def test_readme_pictures_have_alt_text():
