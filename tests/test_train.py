@@ -333,6 +333,15 @@ def test_resume_with_other_settings_is_refused(small, tmp_path):
         fit(small.replace(iterations=9, seed=1), tmp_path / "run", resume=True)
 
 
+def test_resume_with_another_method_is_refused(small, tmp_path, monkeypatch):
+    """Which has settings that the run's own has not."""
+    monkeypatch.setattr(training._Training, "run_to_end", lambda self: None)
+    fit(small.replace(method="supervised"), tmp_path / "run")
+    words = "with method = 'supervised', preset = 'default', now asked for method = 'dual', pres"
+    with pytest.raises(DualsegError, match=words):
+        fit(small, tmp_path / "run", resume=True)
+
+
 @pytest.mark.fault(
     "a resume with other data",
     "refused by the fingerprint",

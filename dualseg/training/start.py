@@ -32,8 +32,10 @@ def check_folder(run: Run, experiment: Experiment, resume: bool) -> None:
             "resume=True), or choose another --out."
         )
     old, new = run.experiment().flat(), experiment.flat()
-    # The data may have moved; that they are the same is checked by their fingerprint.
-    changed = [name for name in new if old[name] != new[name] and name != "root"]
+    # The data may have moved; that they are the same is checked by their fingerprint. Another
+    # method has other settings: then its name says enough.
+    shared = old.keys() & new.keys() - {"root"}
+    changed = [name for name in new if name in shared and old[name] != new[name]]
     if changed:
         then, now = (
             ", ".join(f"{name} = {values[name]!r}" for name in changed) for values in (old, new)
