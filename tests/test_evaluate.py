@@ -251,6 +251,10 @@ def test_publish_copies_the_test_record_only(run, tmp_path):
     publish(run.folder, target, pictures=tmp_path / "figures")  # again is fine
     copies = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert copies == ["run_cases.png", "run_curves.png", "run_surfaces.png"]
+    run.pictures()[2].unlink()  # as of a run whose log is gone
+    publish(run.folder, target, pictures=tmp_path / "fewer")
+    copies = sorted(path.name for path in (tmp_path / "fewer").iterdir())
+    assert copies == ["run_cases.png", "run_surfaces.png"]
     evaluate(run.folder, "val")
     assert publish(run.folder, target, "val").name == "run_val.json"  # beside, not over it
     assert load_records(target)[0] == record

@@ -107,7 +107,8 @@ def publish(
         )
     write_json(path, record)
     if pictures is not None:
-        for picture in run.pictures(split):
+        # A run whose log is gone has no curves.
+        for picture in filter(Path.is_file, run.pictures(split)):
             copy = methodcaller("write", picture.read_bytes())
             write_atomically(Path(pictures) / f"{record['name']}_{picture.name}", copy)
     return path
