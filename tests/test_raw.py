@@ -220,6 +220,15 @@ def test_la_margins_are_drawn_between_10_and_19_with_a_seed(tmp_path):
     assert (margins[0] != margins[2]).any()
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_la_by_a_recipe_of_ones_own_opens(tmp_path):
+    """Without label values, all but 0 are one foreground: a class that has a name."""
+    make_la(tmp_path / "raw")
+    how = lists(tmp_path, ["CASE0", "CASE1"], ["CASE2"])
+    prepare("la", tmp_path / "raw", None, tmp_path / "out", Recipe(), **how)
+    assert open_dataset(str(tmp_path / "out")).spec.classes == ("background", "foreground")
+
+
 def test_la_full_z_score_is_of_the_scan(tmp_path):
     make_la(tmp_path / "raw")
     how = lists(tmp_path, ["CASE0", "CASE1"], ["CASE2"])

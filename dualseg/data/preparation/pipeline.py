@@ -316,7 +316,8 @@ def _manifest(
     lists: CaseLists,
 ) -> dict[str, Any]:
     usual_values = spec.usual_recipe is not None and recipe.values == spec.usual_recipe.values
-    classes = spec.classes[1:] if usual_values else [f"value {v}" for v in recipe.values]
+    values = [f"value {v}" for v in recipe.values] or ["foreground"]
+    classes = spec.classes[1:] if usual_values else values
     spacings = np.median([record["spacing"] for record in records.values()], axis=0)
     return {
         "dataset": spec.name,
