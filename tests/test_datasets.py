@@ -137,6 +137,8 @@ def test_phantom_needs_no_root_and_is_cached():
     assert case.image.shape == (24, 20, 16)
     full = dataset.read("phantom_003")
     np.testing.assert_allclose(case.image, shrink_image(full.image, 4))
+    with pytest.raises(DualsegError, match="case scan_1: expected phantom_000, phantom_001 and"):
+        dataset.read("scan_1")
 
 
 # --- what can be wrong, one clear sentence each -------------------------------------------------

@@ -56,6 +56,15 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_a_case_that_is_no_longer_in_the_folder_is_named(raw):
+    run_prepare(raw)
+    data = open_dataset(str(raw / "data"))
+    for use in (data.read, data.case, data.sha256, data.has_label, data.spacing):
+        with pytest.raises(DualsegError, match="data: expected the case 'gone', found none in its"):
+            use("gone")
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_landmark_is_found_in_all_48_orientations(tmp_path):
     image, label = volumes()
     for i, code in enumerate(CODES):

@@ -94,15 +94,23 @@ class PreparedCases(CaseFiles):
     records: Mapping[str, dict[str, Any]]
     """The manifest's record of each case, by id."""
 
+    def _record(self, case_id: str) -> dict[str, Any]:
+        if case_id not in self.records:
+            raise DualsegError(
+                f"{self.root}: expected the case {case_id!r}, found none in its manifest; prepare "
+                "the data with this case."
+            )
+        return self.records[case_id]
+
     def path(self, case_id: str) -> Path:
-        return self.root / self.records[case_id]["file"]
+        return self.root / self._record(case_id)["file"]
 
     def has_label(self, case_id: str) -> bool:
-        return self.records[case_id]["label_voxels"] is not None
+        return self._record(case_id)["label_voxels"] is not None
 
     def spacing(self, case_id: str) -> tuple[float, ...]:
-        return tuple(self.records[case_id]["spacing"])
+        return tuple(self._record(case_id)["spacing"])
 
     def noted_fingerprint(self, case_id: str) -> str | None:
         # Folders of earlier versions have none: theirs was computed in another way.
-        return self.records[case_id].get("fingerprint")
+        return self._record(case_id).get("fingerprint")

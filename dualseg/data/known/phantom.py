@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...config.training import TrainConfig
+from ...errors import DualsegError
 from ..case_sources import Arrays, CaseSource
 from ..phantom import SPACING, VERSION, make_case
 from ..spec import LESSON, SMOKE, DatasetSpec
@@ -19,7 +20,10 @@ class PhantomCases(CaseSource):
         return f"phantom {VERSION}"
 
     def read(self, case_id: str) -> Arrays:
-        return make_case(int(case_id.rsplit("_", 1)[1]))
+        number = case_id.removeprefix("phantom_")
+        if not number.isdecimal():
+            raise DualsegError(f"case {case_id}: expected phantom_000, phantom_001 and so on.")
+        return make_case(int(number))
 
 
 PHANTOM = DatasetSpec(
