@@ -173,6 +173,12 @@ def test_only_a_star_is_special_in_a_pattern(tmp_path):
         volumes_by_case(tmp_path / "*" / "*.nii")
 
 
+def test_a_pattern_in_other_letters_finds_what_windows_finds(monkeypatch):
+    monkeypatch.setattr("glob.glob", lambda pattern: ["Scans/img_A1.nii.gz"])
+    found, _ = volumes_by_case(Path("scans/IMG_*.nii.gz"))
+    assert found == {"A1": Path("Scans/img_A1.nii.gz")}
+
+
 def test_a_pattern_that_leaves_labels_out_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in (

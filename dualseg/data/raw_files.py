@@ -148,7 +148,8 @@ def _matching(pattern: Path) -> dict[Path, str | None]:
     """What a pattern finds, and what its last star stands for there."""
     text = pattern.expanduser().as_posix()
     literal = text.replace("[", "[[]").replace("?", "[?]")  # only stars are special
-    parts = re.compile("([^/]*)".join(map(re.escape, re.split(r"\*+", text))))
+    literals = map(re.escape, re.split(r"\*+", text))
+    parts = re.compile("([^/]*)".join(literals), re.IGNORECASE)  # as glob does on Windows
     names: dict[Path, str | None] = {}
     for path in sorted(Path(found) for found in glob.glob(literal)):
         match = parts.fullmatch(path.as_posix())
