@@ -21,6 +21,7 @@ import torch
 from conftest import TEST, TRAIN
 from fake_slurm import install
 
+from dualseg._util.literals import read_as
 from dualseg._util.lock import InUse, held
 from dualseg._util.signals import Interrupted, stop_noted
 from dualseg.cli.main import main as cli
@@ -418,6 +419,11 @@ def test_settings_are_read_as_what_they_are():
     wanted |= {"schedule": "step", "gamma": 90.0}
     wanted = Experiment("phantom", "smoke", "paper", labeled=4, seed=3, **wanted)
     assert [member.experiment for member in members] == [wanted]
+
+
+def test_a_setting_that_python_cannot_read_is_one_sentence():
+    with pytest.raises(DualsegError, match="seed: expected a value of type int, like 0, found '{"):
+        read_as(0, "{[1]: 2}", "seed")
 
 
 @pytest.mark.parametrize(

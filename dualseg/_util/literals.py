@@ -33,7 +33,7 @@ def read_as(usual: Any, text: Any, name: str) -> Any:
     """
     value = text
     if isinstance(text, str) and not isinstance(usual, str):
-        with suppress(ValueError, SyntaxError, TypeError):  # as "{[]}", a list in a set
+        with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
     if isinstance(usual, float) and type(value) is int:
         value = float(value)
