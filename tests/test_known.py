@@ -11,7 +11,7 @@ from toy_dataset import TOY, make_toy
 
 import dualseg
 from dualseg.cli.main import main
-from dualseg.config.experiment import preset_settings
+from dualseg.config.experiment import Experiment, preset_settings
 from dualseg.data.dataset import open_dataset
 from dualseg.data.known import DATASETS, prepare
 from dualseg.data.preparation.inspect import check
@@ -58,6 +58,11 @@ def test_a_toy_data_set_is_read_by_its_own_reader(toy):
     with pytest.raises(DualsegError, match=r"toy0.npz: expected the image and label of case toy0"):
         data.case("toy0")
     assert sum("toy0.npz" in problem for problem in check("toy", toy)[1]) == 1
+
+
+def test_a_profile_that_the_data_set_does_not_have_is_refused(toy):
+    with pytest.raises(DualsegError, match="profile: expected one of smoke, found 'lesson'"):
+        Experiment("toy", "lesson", root=toy)
 
 
 def test_settings_of_the_paper_are_those_of_section_4_4():

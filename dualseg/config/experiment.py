@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from .._util.settings import Range, Settings
 from ..data.known import dataset_spec, resolve_dataset
-from ..data.spec import PROFILES, DatasetSpec, Profile
+from ..data.spec import DatasetSpec, Profile
 from ..errors import DualsegError, brief, require, require_one_of
 from .training import TrainConfig
 
@@ -80,7 +80,7 @@ class Experiment(Settings):
         """
         root = None if root is None else _text("root", root)
         dataset, root, spec = resolve_dataset(_text("dataset", dataset), root)
-        require_one_of("profile", profile, PROFILES)
+        require_one_of("profile", profile, spec.profiles)
         kind = method_named(method)
         preset = next(iter(kind.presets)) if preset is None else preset
         sizes, usual = _preset(kind, method, preset, spec)
