@@ -60,6 +60,27 @@ def test_failure_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path, numbe
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_windows_is_asked_again_while_somebody_reads_the_old_file(tmp_path, monkeypatch):
+    path, real, calls = tmp_path / "file", os.replace, []
+
+    def replace(source, target):
+        calls.append(target)
+        if len(calls) < refused:
+            raise PermissionError(errno.EACCES, "Access is denied")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr("sys.platform", "win32")
+    refused = 4
+    write_atomically(path, lambda file: file.write(b"new"))
+    assert (path.read_bytes(), len(calls)) == (b"new", 4)
+    refused = 100
+    with pytest.raises(DualsegError, match="could not be written .Access is denied"):
+        write_atomically(path, lambda file: file.write(b"newer"))
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"new"
+
+
 def test_a_bug_in_the_writer_is_not_dressed_up(tmp_path):
     with pytest.raises(ZeroDivisionError):
         write_atomically(tmp_path / "file", lambda file: 1 / 0)

@@ -6,6 +6,7 @@ import codecs
 import json
 import os
 import secrets
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -36,7 +37,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _replace(temporary, path)
     except BaseException as error:
         with suppress(OSError):  # there may be no such folder
             temporary.unlink()
@@ -46,6 +47,15 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             f"{path}: could not be written ({error.strerror or error}); what stood there before is "
             "unchanged. Free some space or choose another folder."
         ) from error
+
+
+def _replace(source: Path, target: Path) -> None:
+    """As `os.replace`; Windows refuses it while a reader or a virus scanner has the target open."""
+    for pause in (0.01, 0.1, 0.3, 1.0) if sys.platform == "win32" else ():
+        with suppress(PermissionError):
+            return os.replace(source, target)
+        time.sleep(pause)
+    os.replace(source, target)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
