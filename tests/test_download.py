@@ -114,6 +114,17 @@ def test_what_was_fetched_is_described_and_opens_as_it_is(server, expected, tmp_
     assert any(f"cases {CASES[0]} and {CASES[1]}: expected two scans" in p for p in problems)
 
 
+def test_lists_of_the_users_own_stay(server, expected, tmp_path):
+    root = tmp_path / "LA"
+    root.mkdir()
+    own = {"train": [TRAIN[2], TRAIN[0]], "test": [TEST[1]]}
+    for name, ids in own.items():
+        (root / f"{name}.list").write_text("\n".join(ids) + "\n")
+    fetch("la", root, server.address, expected)
+    dataset = open_dataset(str(root))
+    assert [list(dataset.train), list(dataset.test)] == list(own.values())
+
+
 def test_a_description_that_was_interrupted_is_made_up_for(server, expected, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -20,7 +20,7 @@ from .case import checked_case
 from .case_sources import CaseFiles
 from .known import DATASETS, published_lists
 from .preparation.contact_sheet import draw_sheet
-from .prepared_folder import MANIFEST, case_record, write_manifest
+from .prepared_folder import MANIFEST, case_record, has_lists, read_lists, write_manifest
 from .spec import DatasetSpec, noted_spec
 
 WORKERS = 4
@@ -42,7 +42,8 @@ def fetch(
     """Download a data set's files, then describe them in a manifest.
 
     A file that is there with the right content is left alone, so an interrupted fetch goes on where
-    it stopped. The lists are the published ones, without ids that are not expected.
+    it stopped. The lists are the folder's own where it has both, else the published ones, without
+    ids that are not expected.
 
     Parameters
     ----------
@@ -123,6 +124,8 @@ def _describe(spec: DatasetSpec, files: CaseFiles, paths: Mapping[str, Path]) ->
         record = case_record(file, case.image, case.label, spec.spacing)
         records[case_id] = record | {"orientation": spec.orientation}
     train, test = ([case for case in ids if case in paths] for ids in published_lists(spec.name))
+    if has_lists(root):
+        train, test = map(list, read_lists(root))
     manifest = {"dataset": spec.name, **noted_spec(spec), "labeled": min(spec.labeled, len(train))}
     manifest["cases"] = records
     write_manifest(root, manifest, train, test)
