@@ -208,6 +208,13 @@ def test_scale_bar_is_as_many_pixels_long_as_it_says(spacing, unit, lengths, pix
         assert f"{length} {unit}" in texts(axis)
 
 
+def test_scale_bar_where_the_logarithm_is_rounded_up():
+    size = 1 / 280  # 112 of it are a hair less than 0.4 mm, whose fourth is a power of ten
+    assert 112 * size / 4 < 0.1 == 10.0 ** np.floor(np.log10(112 * size / 4))
+    axial, *_ = plot_cases([CasePicture("a", np.zeros((112, 112, 112)))], (size,) * 3).axes
+    assert "0.1 mm" in texts(axial)
+
+
 def test_a_thin_stack_is_not_hidden_behind_letters_and_bar():
     axial, *strips = plot_cases([CasePicture("a", np.zeros((90, 90, 3)))], (1, 1, 1), "RAS").axes
     assert set("LRAP") <= set(texts(axial))

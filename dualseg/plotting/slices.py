@@ -248,7 +248,8 @@ def _scale_bar(axis: Axes, size: float, unit: str) -> None:
     """Bar at the lower left of a panel whose pixels are `size` units wide."""
     columns, place = np.ptp(axis.get_xlim()), axis.get_xaxis_transform()  # pixels, axes fraction
     power = 10.0 ** math.floor(math.log10(columns * size / 4))
-    length = max(k * power for k in (1, 2, 5) if k * power <= columns * size / 4)
+    # The logarithm is rounded: the power itself may be a hair too long.
+    length = max((k for k in (2, 5) if k * power <= columns * size / 4), default=1) * power
     start, end = 0.03 * columns, 0.03 * columns + length / size
     line = {"lw": 2.5, "solid_capstyle": "butt", "gid": "bar", **ON_IMAGE}
     axis.plot([start, end], [0.06, 0.06], transform=place, **line)
