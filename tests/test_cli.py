@@ -116,6 +116,16 @@ def test_info_names_what_is_missing(capsys, monkeypatch):
     assert "pip install" in err
 
 
+def test_info_of_a_clone_that_is_not_installed(capsys, monkeypatch):
+    def requires(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", requires)
+    status, out, err = run(capsys, "info")
+    assert status == 1 and "pip install" in err
+    assert "dualseg  MISSING  not installed" in out
+
+
 def test_networks(capsys):
     status, out, _ = run(capsys, "networks")
     assert status == 0

@@ -83,7 +83,12 @@ def peak_memory_mb(device: torch.device) -> float:
 def check_environment() -> tuple[list[tuple[str, str, str]], bool]:
     """Rows of (what, verdict, detail), and whether everything needed is there and new enough."""
     rows = [_version_row("python", platform.python_version(), "3.11")]
-    for requirement in metadata.requires("dualseg") or ():
+    try:
+        requirements = metadata.requires("dualseg") or ()
+    except metadata.PackageNotFoundError:  # run from a clone
+        requirements = ()
+        rows.append(("dualseg", "MISSING", "not installed"))
+    for requirement in requirements:
         match = re.match(r"([\w-]+)>=([\d.]+)$", requirement)
         if match:  # others are extras, or for other systems
             try:
