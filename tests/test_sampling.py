@@ -1,5 +1,7 @@
 """Batches: order, coverage, padding rule, alignment of image and label, reproducibility."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,23 @@ def test_a_batch_depends_on_seed_and_step_only(dataset):
     assert first.ids == again.ids
     assert not torch.equal(first.image, a.batch(8).image)
     assert not torch.equal(first.image, sampler(dataset, seed=1).batch(7).image)
+
+
+def test_only_some_cases_stay_open(dataset, monkeypatch):
+    """Each keeps two files open, and a process may open some hundreds."""
+    usual, real, opened = sampler(dataset), dataset.case, []
+
+    def case(case_id):
+        found = real(case_id)
+        opened.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(dataset, "case", case)
+    monkeypatch.setattr("dualseg.data.batches.OPEN_CASES", 2)
+    few = sampler(dataset)
+    for step in range(8):
+        assert torch.equal(few.batch(step).image, usual.batch(step).image)
+    assert sum(ref() is not None for ref in opened) == 2 < len(opened)
 
 
 def test_crop_is_a_normalised_piece_of_the_volume(dataset):

@@ -7,6 +7,7 @@ and a batch that went wrong can be drawn again to be looked at.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from .case import Case
 from .dataset import Dataset, Split
 
 _LABELED, _UNLABELED, _CROP = range(3)  # separate random streams
+OPEN_CASES = 64  # a mapped case keeps two files open, and macOS allows 256 to a process
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class BatchSampler:
         self.labeled = split.labeled
         self.unlabeled = split.unlabeled if unlabeled else ()
         self.share = slice(ranks[0], None, ranks[1])
-        self._opened: dict[str, tuple[Case, IntensityScale]] = {}
+        self._case = lru_cache(OPEN_CASES)(dataset.case)
+        self._scales: dict[str, IntensityScale] = {}
 
     def batch(self, step: int) -> Batch:
         """The batch of training step `step` (from 0), on the CPU."""
@@ -135,11 +138,10 @@ class BatchSampler:
         return image, label, scale
 
     def _open(self, case_id: str) -> tuple[Case, IntensityScale]:
-        if case_id not in self._opened:
-            case = self.dataset.case(case_id)  # mapped, not read
-            scale = IntensityScale.of(case.channels, self.config.normalise)
-            self._opened[case_id] = case, scale
-        return self._opened[case_id]
+        case = self._case(case_id)  # mapped, not read
+        if case_id not in self._scales:
+            self._scales[case_id] = IntensityScale.of(case.channels, self.config.normalise)
+        return case, self._scales[case_id]
 
 
 @dataclass(frozen=True)
