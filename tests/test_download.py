@@ -201,6 +201,8 @@ def test_a_missing_file_is_reported(server, expected, tmp_path):
 def test_no_server(expected, tmp_path):
     with pytest.raises(DualsegError, match=r"6 of 6 files(.|\n)*could not be fetched \(Connection"):
         fetch("la", tmp_path / "LA", "http://127.0.0.1:9", expected)
+    with pytest.raises(DualsegError, match=r"could not be fetched \(MissingSchema\)"):
+        fetch("la", tmp_path / "LA", "mirror.org/data", expected)
 
 
 def test_a_file_with_other_content_is_never_overwritten(server, expected, tmp_path):

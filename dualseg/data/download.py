@@ -145,13 +145,13 @@ def _fetch_file(url: str, arriving: Path, path: Path, sha256: str) -> str | None
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(arrived, path)
-    except ValueError:  # pooch: the hash does not match
-        return (
-            f"{path}: arrived from {address} with another SHA-256 than the public file's, not kept"
-        )
     except requests.HTTPError as error:
         assert error.response is not None  # it was raised for the response's status
         return f"{path}: {address} answered {error.response.status_code} {error.response.reason}"
     except (requests.RequestException, OSError) as error:
         return f"{path}: {address} could not be fetched ({type(error).__name__})"
+    except ValueError:  # pooch: the hash does not match
+        return (
+            f"{path}: arrived from {address} with another SHA-256 than the public file's, not kept"
+        )
     return None
