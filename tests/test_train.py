@@ -14,11 +14,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import TRAIN, ball_case, write_la_case
-from safetensors.torch import save
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dualseg._util.files
-from dualseg._util.files import write_json
 from dualseg._util.signals import Interrupted, exit_status
 from dualseg.cli.main import main
 from dualseg.config.training import Progress, TrainConfig
@@ -291,22 +289,6 @@ def test_minutes_that_are_none(small, tmp_path, minutes):
     with pytest.raises(DualsegError, match="max_minutes: expected a number of minutes above 0, fo"):
         fit(small, tmp_path / "run", max_minutes=minutes)
     assert not (tmp_path / "run").exists()
-
-
-def test_runs_that_came_home_in_half_precision_can_still_be_measured(small, tmp_path, no_pictures):
-    """As `dualseg offline collect` of version 0.1 left them."""
-    run = fit(small, tmp_path / "run")
-    tensors, progress = read_checkpoint(run.weights_path)
-    rounded = {n: t.half() if t.ndim == 5 else t for n, t in tensors.items()}
-    notes = {name: repr(value) for name, value in progress.items()}
-    run.weights_path.write_bytes(save(rounded, notes))
-    write_json(run.info_path, run.info() | {"kernels": "float16"})
-    loaded = run.load_method(torch.device("cpu")).state_dict()
-    assert all(
-        torch.equal(t, rounded[f"weight:{n}"].to(tensors[f"weight:{n}"].dtype))
-        for n, t in loaded.items()
-    )
-    assert evaluate(run.folder)["kernels"] == "float16"
 
 
 def test_finished_run_is_left_alone(small, tmp_path):

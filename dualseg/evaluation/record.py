@@ -52,8 +52,6 @@ def build_record(
         "versions": info["versions"],
         # One each, unless torchrun started more.
         **({"processes": info["processes"]} if info.get("processes", 1) > 1 else {}),
-        # Of a run that came from elsewhere: how its convolution kernels were rounded on the way.
-        **({"kernels": info["kernels"]} if "kernels" in info else {}),
         "data": info["data"],
         "seconds": info["training"]["seconds"],
         "peak_memory_mb": info["training"]["peak_memory_mb"],

@@ -128,8 +128,6 @@ def checked_progress(progress: dict[str, float], total: int, path: Path) -> dict
 def load_weights(method: Method, tensors: dict[str, Tensor], path: Path) -> None:
     """Put a checkpoint's weights into the method, all of them or (with DualsegError) none."""
     weights = {n.removeprefix(_WEIGHT): t for n, t in tensors.items() if n.startswith(_WEIGHT)}
-    # Runs that version 0.1 brought home from another machine have kernels in half precision.
-    weights = {n: t.float() if t.dtype == torch.float16 else t for n, t in weights.items()}
     expected = method.state_dict()
     for name in sorted(expected.keys() | weights.keys()):
         want, got = (
