@@ -331,10 +331,10 @@ def test_a_job_goes_on_later_if_slurm_warned_it_in_whatever_order(monkeypatch, w
     numbers = [signal.SIGTERM, *[signal.SIGUSR1] * warned][:: 1 if usual else -1]
 
     def call():
-        with stop_noted() as stop:
+        with stop_noted() as received:
             for each in numbers:
                 signal.raise_signal(each)
-            raise Interrupted(stop.number, stop.received)
+            raise Interrupted(received[0], received)
 
     def queue_again(number, frame):
         raise SystemExit("queued again")

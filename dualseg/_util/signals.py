@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 # Windows has no SIGUSR1.
@@ -28,22 +27,6 @@ class Interrupted(KeyboardInterrupt):
 def exit_status(stop: KeyboardInterrupt) -> int:
     """Exit status of a stopped process: 130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1."""
     return 128 + (stop.number if isinstance(stop, Interrupted) else signal.SIGINT)
-
-
-@dataclass
-class Stop:
-    """Which signals have asked to stop, in the order in which they came.
-
-    A second one may come while the first is answered: Slurm's SIGTERM says that a job must end, and
-    the warning after it says that the job may start again.
-    """
-
-    received: list[int] = field(default_factory=list)
-
-    @property
-    def number(self) -> int | None:
-        """The first of them; None while there is none."""
-        return self.received[0] if self.received else None
 
 
 def end_with_parent() -> None:
@@ -67,20 +50,22 @@ def stop_raised() -> Iterator[None]:
 
 
 @contextmanager
-def stop_noted() -> Iterator[Stop]:
+def stop_noted() -> Iterator[list[int]]:
     """Within it, Ctrl-C, SIGTERM and SIGUSR1 are only noted, for a loop to look at between steps.
 
-    A second Ctrl-C stops at once. Only a main thread gets signals; elsewhere none is ever noted.
+    Yields the list of those that came. A second one may come while the first is answered: Slurm's
+    SIGTERM says that a job must end, and the warning after it says that the job may start again. A
+    second Ctrl-C stops at once. Only a main thread gets signals; elsewhere none is ever noted.
     """
-    stop = Stop()
+    received: list[int] = []
 
     def note(number: int, frame: Any) -> None:
-        if stop.received and number == signal.SIGINT:
+        if received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.received.append(number)
+        received.append(number)
 
     with _handled([signal.SIGINT, *STOP_SIGNALS], note):
-        yield stop
+        yield received
 
 
 @contextmanager

@@ -82,11 +82,11 @@ def run_jobs(
     waiting, free = deque(calls), deque(range(workers))
     running: dict[str, tuple[int, LocalJob | SlurmJob]] = {}
     failed: dict[str, Failure] = {}
-    with stop_noted() as stop, tqdm(total=len(calls), unit="job") as bar:
+    with stop_noted() as received, tqdm(total=len(calls), unit="job") as bar:
         while waiting or running:
-            if stop.number is not None:
+            if received:
                 _stop([job for _, job in running.values()])
-                raise Interrupted(stop.number, stop.received)
+                raise Interrupted(received[0], received)
             if waiting and free:
                 name, worker = waiting.popleft(), free.popleft()
                 call, to = partial(outcome, calls[name]), folder / name

@@ -25,7 +25,7 @@ from .._util.environment import peak_memory_mb, ready_device, torch_state_restor
 from .._util.files import remove_temporary_files, write_atomically, write_json
 from .._util.lock import held
 from .._util.memory import freed_memory_kept
-from .._util.signals import Interrupted, Stop, stop_noted
+from .._util.signals import Interrupted, stop_noted
 from ..config.experiment import Experiment
 from ..config.training import Progress
 from ..data.batches import BatchSampler
@@ -210,16 +210,16 @@ class _Training:
             freed_memory_kept(),
             open(path, "ab", buffering=0) as log,
             closing(batches) as self.batches,
-            stop_noted() as stop,
+            stop_noted() as received,
         ):
             while self.step < total:
-                asked, time_is_up = self._stop_requested(stop)
+                asked, time_is_up = self._stop_requested(received)
                 if asked is not None or (time_is_up and self.step > first):
                     self._flush(unread, log, bar)
                     self.save(log)
                     if asked is None:
                         return
-                    raise Interrupted(asked, stop.received)
+                    raise Interrupted(asked, received)
                 this = self.train_step(Progress(self.step, total))
                 self.step += 1
                 self._flush(unread, log, bar)
@@ -231,13 +231,13 @@ class _Training:
                 bar.update()
             self._flush(unread, log, bar)
         self.ranks.on_main(self._finish)
-        asked, _ = self._stop_requested(stop)
+        asked, _ = self._stop_requested(received)
         if asked is not None:  # in the last step: what follows must know
-            raise Interrupted(asked, stop.received)
+            raise Interrupted(asked, received)
 
-    def _stop_requested(self, stop: Stop) -> tuple[int | None, bool]:
+    def _stop_requested(self, received: list[int]) -> tuple[int | None, bool]:
         """The signal that has asked any rank to stop, and whether rank 0's time is up."""
-        told = self.ranks.gather((stop.number, time.monotonic() >= self.deadline))
+        told = self.ranks.gather((next(iter(received), None), time.monotonic() >= self.deadline))
         return next((n for n, _ in told if n is not None), None), told[0][1]
 
     def train_step(self, progress: Progress) -> StepTerms:
