@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from .style import ROLES, WIDTH
 
-FLOOR = (0, (4, 3))
+FLOOR, FLOOR_LINE = "supervised", (0, (4, 3))
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,10 @@ def plot_intervals(
     rows: Sequence[IntervalRow],
     panels: Mapping[str, str],
     legend: tuple[str, str, str],
-    floor: str = "supervised",
 ) -> Figure:
     """Means with intervals in the order of the rows, the first on top.
+
+    The mean of a row with the role "supervised" is drawn through all rows.
 
     Parameters
     ----------
@@ -55,8 +56,6 @@ def plot_intervals(
         The axis label, with its unit, of each panel by its name.
     legend : tuple of str
         What the large dot with its bar, the small dots and the open mark are.
-    floor : str, optional
-        The role of the row whose mean is drawn through all rows, where there is one.
 
     Returns
     -------
@@ -81,8 +80,8 @@ def plot_intervals(
                 continue
             axis.plot([dot.low, dot.high], [place] * 2, color=color, lw=2.5, zorder=2)
             axis.plot(dot.mean, place, "o", color=color, ms=9, zorder=3, gid="mean")
-            if row.role == floor:
-                axis.axvline(dot.mean, color=color, ls=FLOOR, lw=1.2, zorder=1, gid="floor")
+            if row.role == FLOOR:
+                axis.axvline(dot.mean, color=color, ls=FLOOR_LINE, lw=1.2, zorder=1, gid="floor")
             # Below the bar, so that they are seen where they lie close to the mean.
             below = [place + 0.28] * len(dot.singles)
             axis.plot(dot.singles, below, "o", color=color, ms=3.5, ls="", gid="singles")
@@ -94,18 +93,18 @@ def plot_intervals(
     names = ["\n".join(textwrap.wrap(row.name, 26)) for row in rows]
     axes[0].set_yticks(range(len(rows)), names)
     axes[0].set_ylim(len(rows) - 0.4, -0.6)
-    figure.legend(handles=_legend(legend, rows, floor), loc="outside lower center", ncols=2)
+    figure.legend(handles=_legend(legend, rows), loc="outside lower center", ncols=2)
     return figure
 
 
-def _legend(texts: tuple[str, str, str], rows: Sequence[IntervalRow], floor: str) -> list[Line2D]:
+def _legend(texts: tuple[str, str, str], rows: Sequence[IntervalRow]) -> list[Line2D]:
     looks: list[dict[str, Any]] = [
         {"marker": "o", "ms": 9, "lw": 2.5, "label": texts[0]},
         {"marker": "o", "ms": 3.5, "ls": "", "label": texts[1]},
     ]
     if any(dot.printed is not None for row in rows for dot in row.dots.values()):
         looks.append({"marker": "D", "ms": 7, "ls": "", "mfc": "none", "label": texts[2]})
-    if any(row.role == floor for row in rows):
-        color = ROLES.get(floor, ROLES["A"])["color"]
-        looks.append({"color": color, "ls": FLOOR, "lw": 1.2, "label": f"mean of {floor}"})
+    if any(row.role == FLOOR for row in rows):
+        color = ROLES[FLOOR]["color"]
+        looks.append({"color": color, "ls": FLOOR_LINE, "lw": 1.2, "label": f"mean of {FLOOR}"})
     return [Line2D([], [], **{"color": "black", **look}) for look in looks]
