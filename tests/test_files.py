@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dualseg._util.files import write_atomically
+from dualseg._util.files import cache_folder, write_atomically
 from dualseg.errors import DualsegError
 
 
@@ -79,6 +79,13 @@ def test_windows_is_asked_again_while_somebody_reads_the_old_file(tmp_path, monk
     with pytest.raises(DualsegError, match="could not be written .Access is denied"):
         write_atomically(path, lambda file: file.write(b"newer"))
     assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"new"
+
+
+def test_the_cache_may_be_said_to_lie_at_home(tmp_path, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("DUALSEG_CACHE", "~/kept")  # as Jupyter's %env leaves it
+    assert cache_folder() == tmp_path / "kept"
 
 
 def test_a_bug_in_the_writer_is_not_dressed_up(tmp_path):

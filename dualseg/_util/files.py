@@ -160,7 +160,7 @@ def _no_number(name: str) -> None:
 def cache_folder() -> Path:
     """Where prepared volumes are kept: `DUALSEG_CACHE`, else the user's cache folder."""
     if os.environ.get("DUALSEG_CACHE"):
-        return Path(os.environ["DUALSEG_CACHE"])
+        return Path(os.path.expanduser(os.environ["DUALSEG_CACHE"]))
     try:
         return platformdirs.user_cache_path("dualseg", appauthor=False)
     except RuntimeError as error:  # as in a container without a user
