@@ -11,7 +11,8 @@ from rawdata import save_as, save_dicom, save_nrrd, volumes
 
 from dualseg.cli.main import main
 from dualseg.data.known.folder import find_cases
-from dualseg.data.raw_files import volumes_by_case
+from dualseg.data.raw_files import RawCase, volumes_by_case
+from dualseg.data.splits import lists_of_files
 from dualseg.errors import DualsegError
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_data_layouts.md"
@@ -157,6 +158,15 @@ def test_a_name_is_one_however_its_umlaut_is_stored(tmp_path):
         (tmp_path / f"{number}").mkdir()
         (tmp_path / f"{number}" / f"{name}.nii").touch()
     assert list(volumes_by_case(tmp_path / "0")[0]) == list(volumes_by_case(tmp_path / "1")[0])
+
+
+def test_a_list_spells_umlauts_as_it_likes(tmp_path):
+    cases = [RawCase(name, (), Path("label.nii")) for name in ("jürgen", "anna")]
+    for name, case_id in (("train", "jürgen"), ("test", "anna")):
+        text = unicodedata.normalize("NFD", case_id)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    found = lists_of_files(tmp_path / "train", tmp_path / "test", cases)
+    assert (found.train, found.test) == (("jürgen",), ("anna",))
 
 
 def test_only_a_star_is_special_in_a_pattern(tmp_path):

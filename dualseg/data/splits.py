@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
@@ -119,7 +120,7 @@ def lists_of_files(
 
 
 def _read_list(path: Path, cases: Collection[str]) -> list[str]:
-    ids = read_text(path).split()
+    ids = normalize("NFC", read_text(path)).split()  # as `volumes_by_case` names them
     strange = [case for case in ids if case not in cases]
     if strange or not ids:
         found = f"{strange[0]!r}, which has none" if strange else "no id"
