@@ -261,6 +261,9 @@ def test_publish_copies_the_test_record_only(run, tmp_path):
     path.write_text(json.dumps({**record, "config": {**record["config"], "seed": 5}}))
     with pytest.raises(DualsegError, match="another configuration"):
         publish(run.folder, target)
+    path.write_text("{}")
+    with pytest.raises(DualsegError, match="run.json: expected the key 'name', found none"):
+        publish(run.folder, target)
 
 
 def test_table_by_hand():

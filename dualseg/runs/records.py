@@ -100,7 +100,7 @@ def publish(
     record = _read_record(source)
     stem = record["name"] if split == "test" else f"{record['name']}_{split}"
     path = Path(to) / f"{stem}.json"
-    if path.is_file() and read_json(path)["config"] != record["config"]:
+    if path.is_file() and _read_record(path)["config"] != record["config"]:
         raise DualsegError(
             f"{path}: holds the record of a run with another configuration; rename the run's "
             "folder."
