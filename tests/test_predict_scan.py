@@ -292,6 +292,8 @@ def test_exports_of_nothing_are_refused(la_root, tmp_path):
         export_case(dataset, "nobody", tmp_path / "image.nii")
     with pytest.raises(DualsegError, match="image.png: expected a name that ends in .nii"):
         export_case(dataset, "TESTA", tmp_path / "image.png")
+    with pytest.raises(DualsegError, match="label: expected another file than the image's, found"):
+        export_case(dataset, "TESTA", tmp_path / "image.nii", tmp_path / "image.nii")
     assert list(tmp_path.glob("image*")) == []
 
 

@@ -33,7 +33,8 @@ def export_case(
     Raises
     ------
     DualsegError
-        For an unknown case, a missing label, or a name that does not end in .nii or .nii.gz.
+        For an unknown case, a missing label, one file for both, or a name that does not end in .nii
+        or .nii.gz.
     """
     known = dataset.train + dataset.test
     if case_id not in known:
@@ -46,6 +47,8 @@ def export_case(
     paths = _image_paths(Path(out), dataset.spec.modalities)
     if label:
         nifti_stem(Path(label))
+        if Path(label) in paths:
+            raise DualsegError(f"label: expected another file than the image's, found {label}.")
     case = dataset.read(case_id)
     affine = _affine(case.label.shape, dataset.spacing(case_id), dataset.spec.orientation)
     for path, channel in zip(paths, case.channels, strict=True):
