@@ -30,14 +30,20 @@ def write_checkpoint(
     optimizers: Mapping[str, torch.optim.Optimizer],
     progress: dict[str, float],
 ) -> None:
-    """The method's weights and buffers, and the state of the optimizers, by `write_tensors`."""
+    """The method's weights and buffers, and the state of the optimizers.
+
+    They are in one file that is replaced as a whole, with a digest of what is in it.
+    """
     tensors = {_WEIGHT + name: t for name, t in method.state_dict().items()}
     for prefix, optimizer in _by_prefix(optimizers).items():
         for index, state in optimizer.state_dict()["state"].items():
             for name, value in state.items():
                 if value is not None:
                     tensors[f"{prefix}{index}:{name}"] = torch.as_tensor(value)
-    write_tensors(path, tensors, progress)
+    tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    metadata = {name: repr(value) for name, value in progress.items()}
+    metadata[_DIGEST] = _digest(tensors, metadata)
+    write_atomically(path, lambda file: file.write(save(tensors, metadata)))
 
 
 def _by_prefix(
@@ -48,14 +54,6 @@ def _by_prefix(
         f"optimizer.{name}:" if number else _OPTIMIZER: optimizer
         for number, (name, optimizer) in enumerate(optimizers.items())
     }
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], progress: dict[str, float]) -> None:
-    """A checkpoint in one file that is replaced as a whole, with a digest of what is in it."""
-    tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    metadata = {name: repr(value) for name, value in progress.items()}
-    metadata[_DIGEST] = _digest(tensors, metadata)
-    write_atomically(path, lambda file: file.write(save(tensors, metadata)))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
