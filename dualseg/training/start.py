@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from .._util.environment import describe_device, pick_device, versions
 from ..config.experiment import Experiment
@@ -125,10 +126,11 @@ def check_batch(experiment: Experiment, method: Method, ranks: Ranks) -> None:
 def check_precision(method: Method) -> None:
     """Raise DualsegError for a training in bfloat16 on a CPU.
 
-    There torch 2.13 computes wrong gradients, without a word: those of 3^3 convolutions of 2^3
-    voxels, the deepest level of a 32^3 crop, are of any size up to NaN.
+    There oneDNN computes wrong gradients, without a word (torch 2.13): those of 3^3 convolutions of
+    2^3 voxels, the deepest level of a 32^3 crop, are of any size up to NaN.
     """
-    if pick_device().type == "cpu" and method.precision_on("cpu") == "bfloat16":
+    wrong = pick_device().type == "cpu" and torch.backends.mkldnn.enabled
+    if wrong and method.precision_on("cpu") == "bfloat16":
         raise DualsegError(
             "precision: expected 'auto' or 'float32' for a training on a CPU, where torch computes "
             "wrong gradients in bfloat16, found 'bfloat16'; leave --precision out, or use a GPU."
