@@ -25,7 +25,7 @@ from torch import Tensor
 
 from dualseg import Experiment, fit
 from dualseg._util.environment import describe_device, pick_device, versions
-from dualseg._util.files import read_json, write_json
+from dualseg._util.files import read_json, require_fields, write_json
 from dualseg._util.tables import as_markdown
 from dualseg.config.training import Progress, TrainConfig
 from dualseg.data.dataset import Dataset, open_dataset
@@ -107,7 +107,11 @@ def main(
 
 def recorded(out: Path) -> list[dict[str, Any]]:
     """The trials of a record; none where there is no file."""
-    return read_json(out)["trials"] if out.is_file() else []
+    if not out.is_file():
+        return []
+    record = read_json(out)
+    require_fields(record, {"trials": list}, out)
+    return record["trials"]
 
 
 def run_trial(trial: Trial, seed: int, root: str | None, folder: Path) -> dict[str, Any]:
