@@ -59,19 +59,23 @@ class Trial:
 
 _IMPROVED = {"preset": "improved", "iterations": 800, "learning_rate": 0.05}
 _IMPROVED |= {"head_dropout": 0.0, "flips": True}
-_FAST = _IMPROVED | {"flips": False, "learning_rate": 0.1}
+_PLAIN = _IMPROVED | {"flips": False}
+_FAST = _PLAIN | {"learning_rate": 0.1}
 
 TRIALS: dict[str, Trial] = {
     "no head dropout": Trial(_IMPROVED),
     "head dropout 0.5": Trial(_IMPROVED | {"head_dropout": 0.5}),
     "rate 0.1": Trial(_IMPROVED | {"learning_rate": 0.1}),
-    "no flips": Trial(_IMPROVED | {"flips": False}),
+    "no flips": Trial(_PLAIN),
     "no flips, rate 0.1": Trial(_FAST),
     "no flips, rate 0.2": Trial(_FAST | {"learning_rate": 0.2}),
     "no flips, rate 0.1, gradients clipped at 1": Trial(_FAST, clip=1.0),
     "no flips, AdamW with rate 0.002": Trial(_FAST | {"learning_rate": 0.002}, adam_w=True),
     "paper, rate 0.1": Trial(_IMPROVED | {"preset": "paper", "learning_rate": 0.1}),
+    "no flips, 1200 steps": Trial(_PLAIN | {"iterations": 1200}),
+    "paper, no flips": Trial(_PLAIN | {"preset": "paper"}),
     "paper, no flips, rate 0.1": Trial(_FAST | {"preset": "paper"}),
+    "supervised, no flips": Trial(_PLAIN | {"method": "supervised", "preset": "default"}),
     "supervised, no flips, rate 0.1": Trial(_FAST | {"method": "supervised", "preset": "default"}),
 }
 
