@@ -20,6 +20,7 @@ from benchmarks import (
     lesson_search,
     method_steps,
     plain,
+    protocol_effects,
     ratio,
     soak_report,
     training_step,
@@ -27,6 +28,7 @@ from benchmarks import (
 from dualseg.config.experiment import Experiment
 from dualseg.config.training import Progress
 from dualseg.data.known import dataset_spec
+from dualseg.evaluation.evaluate import evaluate
 from dualseg.evaluation.metrics import compare_masks
 from dualseg.evaluation.sliding_window import sliding_window
 from dualseg.methods import METHODS, build_method
@@ -287,3 +289,37 @@ def test_a_search_writes_each_trial_once(la_root, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(lesson_search, "run_trial", None)
     search(markdown=True)
     assert capsys.readouterr().out.count("| AdamW | 0 |") == 2
+
+
+def test_the_largest_part_by_hand():
+    mask = np.zeros((6, 6, 6), bool)
+    mask[0, 0, 0] = mask[5, 5, 5] = True  # two specks; the second touches the cube by a corner only
+    mask[3:5, 3:5, 3:5] = True
+    found = protocol_effects.largest_part(mask)
+    assert found.sum() == 8 and found[3:5, 3:5, 3:5].all()
+    assert not protocol_effects.largest_part(np.zeros((2, 2, 2), bool)).any()
+
+
+@pytest.mark.slow
+def test_the_last_checkpoint_has_the_dice_of_the_run(la_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(protocol_effects, "EVERY", 2)
+    sizes = ("iterations=3", "filters=2", "patch=(16,16,16)", "stride=(8,8,8)")
+    out = tmp_path / "effects.json"
+    measure = partial(protocol_effects.main, la_root, ("vnet",), 2, settings=sizes, out=out)
+    measure(runs=tmp_path / "runs")
+    (run,) = protocol_effects.recorded(out)
+    assert [checkpoint["step"] for checkpoint in run["checkpoints"]] == [2, 3]
+    record = evaluate(tmp_path / "runs" / "vnet seed 0")
+    wanted = {case["id"]: case["dice"] for case in record["cases"]}
+    assert run["checkpoints"][-1]["dice"] == pytest.approx(wanted, abs=0.01)
+    monkeypatch.setattr(protocol_effects, "train_and_measure", None)
+    measure()  # nothing is trained again
+    assert len(protocol_effects.recorded(out)) == 1
+
+
+def test_the_table_of_reporting_rules_by_hand():
+    steps = [(100, 10, 20), (200, 60, 70), (300, 50, 40)]
+    found = [{"step": s, "dice": {"a": d}, "dice_largest": {"a": e}} for s, d, e in steps]
+    config = {"method": "dual", "preset": "paper", "seed": 3}
+    line = protocol_effects.table([{"config": config, "checkpoints": found}]).splitlines()[-1]
+    assert line == "| dual:paper | 3 | 50.0 | 60.0 (step 200) | 40.0 |"

@@ -1,0 +1,156 @@
+"""What do common rules of reporting add to a Dice? One training, measured at many of its steps.
+
+`python -m benchmarks.protocol_effects --root LA` trains each of `METHODS` once and measures the
+test cases after every 100th step: as predicted, and with only the largest connected part of each
+mask. So the last step can be held against the step that is best on the test cases, a choice that
+some publications make. Nothing in dualseg is chosen by it. A training that is in the record already
+is not repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from medpy.filter.binary import largest_connected_component
+from medpy.metric.binary import dc
+
+from dualseg import Experiment, fit
+from dualseg._util.environment import describe_device, pick_device, versions
+from dualseg._util.files import read_json, require_fields, write_json
+from dualseg._util.tables import as_markdown
+from dualseg.config.training import Progress, TrainConfig
+from dualseg.data.dataset import Dataset, open_dataset
+from dualseg.errors import DualsegError
+from dualseg.evaluation.sliding_window import masks_of, predict_volume
+from dualseg.many_runs.sweep import settings_given
+from dualseg.methods import Method, build_method
+
+OUT = Path("figures/records/benchmarks/protocol_effects.json")
+METHODS = ("vnet", "ua_mt", "dual:improved")
+EVERY = 100  # steps
+
+
+def main(
+    root: Path | None = None,
+    methods: tuple[str, ...] = METHODS,
+    labeled: int = 8,
+    seed: int = 0,
+    settings: tuple[str, ...] = (),
+    runs: Path = Path("runs/protocol_effects"),
+    out: Path = OUT,
+    markdown: bool = False,
+) -> None:
+    """Train what the record lacks, and write each training into it as it ends.
+
+    Args:
+        root: Folder of the LA data.
+        methods: METHOD or METHOD:PRESET.
+        labeled: Number of labeled cases.
+        seed: Of the trainings.
+        settings: Settings of all runs as NAME=VALUE, as for `dualseg compare --set`.
+        runs: Folder of the runs.
+        out: The record, a JSON.
+        markdown: Only print the table of the record there.
+    """
+    for word in () if markdown else methods:
+        method, _, preset = word.partition(":")
+        experiment = Experiment("la", "lesson", preset or None, method=method)
+        experiment = experiment.replace(root=root and str(root))
+        experiment = experiment.replace(labeled=labeled, seed=seed)
+        experiment = experiment.replace(**settings_given(settings, experiment))
+        config = json.loads(json.dumps(experiment.flat() | {"root": None}))  # as it is read back
+        if all(run["config"] != config for run in recorded(out)):
+            folder = runs / f"{word} seed {seed}".replace(":", " ")
+            run = {"config": config, "checkpoints": train_and_measure(experiment, folder)}
+            run |= {"device": describe_device(pick_device()), "versions": versions()}
+            write_json(out, {"runs": [*recorded(out), run]})
+    print(table(recorded(out)))
+
+
+def recorded(out: Path) -> list[dict[str, Any]]:
+    """The trainings of a record; none where there is no file."""
+    if not out.is_file():
+        return []
+    record = read_json(out)
+    require_fields(record, {"runs": list}, out)
+    return record["runs"]
+
+
+def train_and_measure(experiment: Experiment, folder: Path) -> list[dict[str, Any]]:
+    """Train in a new folder; return the measured steps."""
+    dataset = open_dataset("la", experiment.root, experiment.train.resolution)
+    method = build_method(experiment, dataset.spec)
+    cases = dataset.split(experiment.labeled).test
+    usual_after_step: Callable[[Progress], None] = method.after_step
+    found = []
+
+    def after_step(progress: Progress) -> None:
+        usual_after_step(progress)
+        step = progress.step + 1
+        if step % EVERY == 0 or step == progress.total:
+            method.eval()
+            found.append({"step": step} | dice_of(method, dataset, cases, experiment.train))
+            method.train()
+
+    method.after_step = after_step  # type: ignore[method-assign]
+    shutil.rmtree(folder, ignore_errors=True)  # a stopped training has lost what it measured
+    fit(experiment, folder, dataset=dataset, method=method)
+    return found
+
+
+@torch.inference_mode()
+def dice_of(
+    method: Method, dataset: Dataset, cases: list[str], config: TrainConfig
+) -> dict[str, dict[str, float]]:
+    """Dice in percent of each case on the full grid, as predicted and of the largest part."""
+    dice: dict[str, dict[str, float]] = {"dice": {}, "dice_largest": {}}
+    for case in cases:
+        coarse, full = dataset.both_grids(case)
+        probabilities = predict_volume(method, coarse.channels, config, full.label.shape)
+        mask, truth = masks_of(method, probabilities)["mean"] > 0, full.label > 0
+        dice["dice"][case] = _dice(mask, truth)
+        dice["dice_largest"][case] = _dice(largest_part(mask), truth)
+    return dice
+
+
+def largest_part(mask: np.ndarray) -> np.ndarray:
+    """The largest part whose voxels are connected by faces; an empty mask stays empty."""
+    return largest_connected_component(mask) if mask.any() else mask
+
+
+def _dice(mask: np.ndarray, truth: np.ndarray) -> float:
+    return round(100 * float(dc(mask, truth)), 2)
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """A line a training, as Markdown; means over the test cases."""
+    if not runs:
+        return "no trainings"
+    lines = [["method", "seed", "last step", "best step on test", "last step, largest part"]]
+    for run in runs:
+        config, last = run["config"], run["checkpoints"][-1]
+        best = max(run["checkpoints"], key=lambda checkpoint: fmean(checkpoint["dice"].values()))
+        means = [
+            fmean(dice.values()) for dice in (last["dice"], best["dice"], last["dice_largest"])
+        ]
+        cells = [f"{mean:.1f}" for mean in means]
+        cells[1] += f" (step {best['step']})"
+        preset = "" if config["preset"] == "default" else f":{config['preset']}"
+        lines.append([config["method"] + preset, str(config["seed"]), *cells])
+    return as_markdown(lines)
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except DualsegError as error:
+        sys.exit(f"protocol_effects: {error}")
