@@ -103,6 +103,20 @@ def test_impossible_values_are_refused(changes, sentence):
         Experiment("la", "lesson", **changes)
 
 
+def test_another_method_leaves_the_sizes_of_the_former_preset():
+    four = Experiment("la", "lesson", method="bcp", iterations=7)
+    assert (four.train.labeled_batch, four.train.unlabeled_batch) == (4, 4)
+    two = four.replace(method="supervised")
+    assert (two.train.labeled_batch, two.train.unlabeled_batch) == (2, 2)
+    assert two == Experiment("la", "lesson", method="supervised", iterations=7)
+    assert (
+        four.replace(labeled_batch=6, unlabeled_batch=6)
+        .replace(method="supervised")
+        .train.labeled_batch
+        == 6
+    )  # what was asked for by name stays
+
+
 def test_what_other_settings_follow_from_is_not_replaced():
     experiment = Experiment("la", "lesson")
     for name, value in (("preset", "released"), ("profile", "full"), ("dataset", "phantom")):

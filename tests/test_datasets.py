@@ -59,6 +59,12 @@ def test_more_labels_than_cases(la_root, labeled, validation):
         open_dataset("la", la_root).split(labeled, validation)
 
 
+@pytest.mark.parametrize(("labeled", "validation"), [(0, 1), (-1, 0), (2, -1)])
+def test_fewer_cases_than_none(la_root, labeled, validation):
+    with pytest.raises(DualsegError, match="(labeled|validation): expected at least [01], found"):
+        open_dataset("la", la_root).split(labeled, validation)
+
+
 def test_cached_case_equals_the_source(la_root):
     dataset = open_dataset("la", la_root)
     image, label = ball_case(0)

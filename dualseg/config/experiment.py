@@ -112,7 +112,7 @@ class Experiment(Settings):
         changes
             Fields of `Experiment`, of `TrainConfig` and of the method's settings, by name. With
             another method, its settings start from its first preset, unless both methods have the
-            same settings.
+            same settings; sizes that the former preset asked for return to the profile's.
 
         Returns
         -------
@@ -135,9 +135,16 @@ class Experiment(Settings):
         method = changes.get("method", self.method)
         kind = method_named(method)
         if kind.settings_type is not type(self.settings) or self.preset not in kind.presets:
+            spec, former = dataset_spec(self.dataset), method_named(self.method)
             own |= {"settings": None, "preset": next(iter(kind.presets))}
-            sizes, _ = _preset(kind, method, own["preset"], dataset_spec(self.dataset))
-            changes = {**sizes, **changes}
+            sizes, _ = _preset(kind, method, own["preset"], spec)
+            # What the former preset asked for (BCP: 4 + 4 samples) goes with it.
+            usual = spec.profiles[self.profile]
+            left, _ = _preset(former, self.method, self.preset, spec)
+            back = {
+                n: getattr(usual, n) for n, was in left.items() if getattr(self.train, n) == was
+            }
+            changes = {**back, **sizes, **changes}
         return Experiment(**{**own, **changes})
 
     def flat(self) -> dict[str, Any]:

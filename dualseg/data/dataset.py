@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from .._util.files import cache_folder, require_file_name
 from ..config.training import RESOLUTIONS
-from ..errors import DualsegError, require_one_of
+from ..errors import DualsegError, require, require_one_of
 from .cache import CACHE_VERSION, CacheEntry
 from .case import Case, checked_case
 from .case_sources import CaseSource, PreparedCases
@@ -110,8 +110,11 @@ class Dataset:
         Raises
         ------
         DualsegError
-            If too few cases of the list have a label.
+            For less than one labeled case, fewer than no held-out ones, and where too few cases of
+            the list have a label.
         """
+        require(labeled >= 1, "labeled", "at least 1", labeled)
+        require(validation >= 0, "validation", "at least 0", validation)
         having = [case_id for case_id in self.train if self.has_label(case_id)]
         if labeled + validation > len(having):
             raise DualsegError(
