@@ -222,6 +222,13 @@ def test_methods_are_ranked_by_mean_dice_and_tested_against_the_references(known
     assert there[0].difference == -back[0].difference and there[1] == back[1]
 
 
+def test_what_unlabeled_scans_give_is_tested_against_a_v_net_too():
+    runs = [record(values, "vnet", seed) for seed, values in enumerate(dices(seed=3))]
+    runs += [record(values, "ua_mt", seed) for seed, values in enumerate(dices(seed=4))]
+    comparison = compare_records(runs, "la", None, "lesson")
+    assert ("ua_mt:default", "vnet:default") in comparison.tests
+
+
 def test_cases_are_matched_by_their_id(known):
     runs = some_records()
     for run in runs[1:]:

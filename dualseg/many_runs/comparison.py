@@ -24,7 +24,10 @@ from .compare import BATCH, COMMON, OWN, own_budget
 from .ranking import PairedTest, Spread, holm, paired_test, probability_first, run_means, spread
 
 SIZES = ("resolution", "patch", "stride", "filters", "head_dropout", "validation")
-REFERENCES = ("supervised", "dual:paper", "dual:improved", "dual:released")
+REFERENCES = (
+    *("supervised", "vnet:default", "vnet:own"),  # the labels alone: two networks, a single V-Net
+    *("dual:paper", "dual:improved", "dual:released"),
+)
 """What the others are tested against, where it was run."""
 
 
