@@ -13,6 +13,7 @@ from .checkers import (
     nb10 as nb10,
     nb11 as nb11,
     nb12 as nb12,
+    nb13 as nb13,
     nb14 as nb14,
 )
 from .display import (

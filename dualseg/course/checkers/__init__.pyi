@@ -12,6 +12,7 @@ from . import (
     nb10 as nb10,
     nb11 as nb11,
     nb12 as nb12,
+    nb13 as nb13,
     nb14 as nb14,
 )
 from .core import Hint as Hint, check_close as check_close, exercise as exercise, expect as expect

@@ -1,0 +1,133 @@
+"""Checkers of notebook 13: compared methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from .core import exercise, expect, numbers, parts
+
+
+@exercise
+def exercise_1(follow: Callable[[dict, dict, float, int], dict]) -> None:
+    """A mean teacher after some steps behind a student that does not change."""
+    teacher = {"first": np.array([0.0, 8.0]), "last": np.array([[4.0]])}
+    student = {"first": np.array([1.0, 0.0]), "last": np.array([[8.0]])}
+
+    def after(alpha: float, steps: int) -> dict[str, np.ndarray]:
+        given = [
+            {name: array.copy() for name, array in part.items()} for part in (teacher, student)
+        ]
+        found = follow(*given, alpha, steps)
+        expect(isinstance(found, Mapping), "return a dictionary from names to arrays")
+        for before, now, who in zip((teacher, student), given, ("teacher", "student"), strict=True):
+            same = all(np.array_equal(before[name], now.get(name)) for name in before)
+            expect(same, f"the {who} that was given has changed; build new arrays")
+        expect(found.keys() == teacher.keys(), "every layer of the teacher by its name, no other")
+        arrays = {name: np.asarray(found[name], dtype=float) for name in teacher}
+        for name, array in arrays.items():
+            expect(array.shape == teacher[name].shape, f"{name} has another shape than before")
+        return arrays
+
+    one = after(0.75, 1)["first"]
+    expect(
+        not np.allclose(one, [0.75, 2]),
+        "the teacher keeps alpha of ITSELF and takes 1 - alpha of the student",
+    )
+    expect(np.allclose(one, [0.25, 6]), f"after one step 0.25 and 6 are expected, found {one}")
+    two = after(0.75, 2)
+    expect(
+        not np.allclose(two["first"], one), "after two steps it has moved further than after one"
+    )
+    expect(
+        not np.allclose(two["first"], [0.5, 4]),
+        "the second step takes its part of what is left, not of the first distance: alpha^n",
+    )
+    expect(
+        np.allclose(two["first"], [0.4375, 4.5]) and np.allclose(two["last"], 5.75),
+        f"after two steps 0.4375 and 4.5 are expected in the first layer, found {two['first']}",
+    )
+    expect(np.allclose(after(0.75, 0)["first"], [0, 8]), "after no step it is where it was")
+
+
+@exercise
+def exercise_2(mix: Callable[[tuple, tuple, np.ndarray, float], tuple]) -> None:
+    """Copy-paste of a box between two cases, with the weight of each voxel."""
+    rng = np.random.default_rng(0)
+    outside, inside = ((rng.normal(size=(4, 4, 4)), rng.integers(2, size=(4, 4, 4))) for _ in "ab")
+    box = np.zeros((4, 4, 4), bool)
+    box[1:3, 0:2, 2:4] = True
+    copies = [part.copy() for part in (*outside, *inside)]
+    found = mix(outside, inside, box.copy(), 0.5)
+    image, label, weight = (
+        np.asarray(part) for part in parts(found, "three arrays (image, label, weight)", 3)
+    )
+    same = all(map(np.array_equal, copies, (*outside, *inside)))
+    expect(same, "an array that was given has changed; build new ones (np.where does)")
+    for name, part in (("image", image), ("label", label), ("weight", weight)):
+        expect(part.shape == box.shape, f"the {name} has the shape {part.shape}, not {box.shape}")
+    expect(
+        not np.array_equal(image, np.where(box, outside[0], inside[0])),
+        "the other way round: `inside` belongs into the box, `outside` around it",
+    )
+    expect(
+        np.array_equal(image, np.where(box, inside[0], outside[0])), "the image is not mixed right"
+    )
+    expect(
+        not any(np.array_equal(label, case[1]) for case in (outside, inside)),
+        "the label is mixed with the same box as the image",
+    )
+    expect(
+        np.array_equal(label, np.where(box, inside[1], outside[1])), "the label is not mixed right"
+    )
+    expect(
+        not np.allclose(weight, np.where(box, 1, 0.5)),
+        "the weight is below 1 where the label is a pseudo-label: in the box",
+    )
+    expect(
+        not np.allclose(weight, np.where(box, 0.5, 0)), "true labels count, too: weight 1 around"
+    )
+    expect(
+        np.allclose(weight, np.where(box, 0.5, 1)),
+        "the weight is 1 around the box and the number that was given in it",
+    )
+    less = np.asarray(parts(mix(outside, inside, box, 0.25), "three arrays", 3)[2])
+    expect(np.allclose(less, np.where(box, 0.25, 1)), "use the weight that was given, not 0.5")
+
+
+@exercise
+def exercise_3(paired_interval: Callable[[np.ndarray, np.ndarray], tuple[float, float]]) -> None:
+    """The 95 % bootstrap interval of a paired difference over cases."""
+    rng = np.random.default_rng(3)
+    hard = rng.normal(70, 12, 20)  # what both methods share
+    second = hard + rng.normal(0, 1, (3, 20))
+    first = hard + 2 + rng.normal(0, 2, 20) + rng.normal(0, 1, (2, 20))
+    found = numbers(paired_interval(first.copy(), second.copy()), "two numbers (low, high)", 2)
+    low, high = found
+    gain = first.mean(0) - second.mean(0)
+    drawn = rng.integers(20, size=(20_000, 20))
+    right = np.percentile(gain[drawn].mean(1), [2.5, 97.5])
+    expect(low < high, "the lower end comes first")
+    expect(
+        not np.allclose(found, -right[::-1], atol=0.15),
+        "the sign: first minus second",
+    )
+    width = (high - low) / (right[1] - right[0])
+    expect(
+        width < 3,
+        "far too wide: the same drawn cases belong to both methods; draw the differences",
+    )
+    expect(
+        width < 1.6,
+        "that is the spread of the cases, not of their mean: take the mean of each draw",
+    )
+    expect(
+        not 0.6 < width < 0.9 or abs(sum(found) / 2 - gain.mean()) > 0.2,
+        "a little too narrow: the middle 95 % lies between the percentiles 2.5 and 97.5",
+    )
+    expect(
+        np.allclose(found, right, atol=0.15),
+        f"expected about {right[0]:.1f} to {right[1]:.1f}, found {low:.1f} to {high:.1f}; "
+        "average the seeds in each case, and draw cases, not seeds",
+    )
