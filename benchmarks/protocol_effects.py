@@ -35,7 +35,7 @@ from dualseg.many_runs.sweep import settings_given
 from dualseg.methods import Method, build_method
 
 OUT = Path("figures/records/benchmarks/protocol_effects.json")
-METHODS = ("vnet", "ua_mt", "dual:improved")
+METHODS = ("vnet", "dtc", "bcp")
 EVERY = 100  # steps
 
 

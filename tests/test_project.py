@@ -114,6 +114,21 @@ def test_readme_at_the_papers_rate_is_what_the_records_say():
     assert "over the three seeds {:.0f} to {:.0f}".format(*over_seeds) in shown
 
 
+def test_readme_on_the_compared_methods_is_what_the_records_say():
+    found: dict[str, dict[int, float]] = {}
+    for record in load_records(ROOT / "figures" / "records" / "compare"):
+        config = record["config"]
+        assert (config["iterations"], config["flips"], config["head_dropout"]) == (800, False, 0)
+        name = config["preset"] if config["method"] == "dual" else config["method"]
+        found.setdefault(name, {})[config["seed"]] = record["mean"]["dice"]
+        if record["networks"]:  # "in each of their runs the V-Net alone is better"
+            assert record["networks"]["B"]["mean"]["dice"] > record["mean"]["dice"]
+    shown = " ".join(readme().split())
+    for name in ("ml_rpl", "bcp", "vnet", "released", "improved", "supervised", "paper"):
+        words = ", ".join(f"{dice:.1f}" for _, dice in sorted(found[name].items()))
+        assert f"`{name}` {words}" in shown, (name, words)
+
+
 def test_readme_pictures_have_alt_text():
     pictures = re.findall(r"!\[(.*?)\]\((.*?)\)", readme(), re.DOTALL)
     assert pictures
