@@ -16,13 +16,13 @@ def exercise_1(follow: Callable[[dict, dict, float, int], dict]) -> None:
     student = {"first": np.array([1.0, 0.0]), "last": np.array([[8.0]])}
 
     def after(alpha: float, steps: int) -> dict[str, np.ndarray]:
-        given = [
+        old, new = (
             {name: array.copy() for name, array in part.items()} for part in (teacher, student)
-        ]
-        found = follow(*given, alpha, steps)
+        )
+        found = follow(old, new, alpha, steps)
         expect(isinstance(found, Mapping), "return a dictionary from names to arrays")
-        for before, now, who in zip((teacher, student), given, ("teacher", "student"), strict=True):
-            same = all(np.array_equal(before[name], now.get(name)) for name in before)
+        for before, now, who in ((teacher, old, "teacher"), (student, new, "student")):
+            same = all(name in now and np.array_equal(before[name], now[name]) for name in before)
             expect(same, f"the {who} that was given has changed; build new arrays")
         expect(found.keys() == teacher.keys(), "every layer of the teacher by its name, no other")
         arrays = {name: np.asarray(found[name], dtype=float) for name in teacher}
