@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import io
 import json
 import math
 import re
@@ -252,6 +253,48 @@ def test_a_preset_is_named_where_it_is_not_the_usual_one(known):
     comparison = compare_records([*runs[:2], record([1.0, 2.0], "dual")], "la", None, "lesson")
     labels = {comparison.label(entry) for entry in comparison.entries}
     assert labels == {"Known-Net, usual", "Known-Net, without", "dual"}
+
+
+def test_a_variant_is_tested_against_its_method_as_it_is(known):
+    values = np.array([[80.0, 70.0, 60.0, 50.0], [82.0, 71.0, 64.0, 50.0]])
+    without = np.array([[70.0, 69.0, 61.0, 40.0], [74.0, 65.0, 63.0, 41.0]])
+    runs = [record(v, "known", seed) for seed, v in enumerate(values)]
+    runs += [record(v, "known", seed, preset="without") for seed, v in enumerate(without)]
+    runs += [record(v - 9, "bcp", seed) for seed, v in enumerate(values)]
+    comparison = compare_records(runs, "la", None, "lesson")
+    assert comparison.tests.keys() == {("known:without", "known:usual")}
+    ((test, corrected),) = comparison.tests.values()
+    expected = stats.ttest_rel(without.mean(0), values.mean(0))
+    assert test.difference == pytest.approx((without - values).mean())
+    assert (test.t, corrected) == pytest.approx((expected.statistic, expected.pvalue))
+    text = comparison_text(comparison, [None] * 3)
+    head, *lines = (line for line in text.splitlines() if "against" in line or "t(3)" in line)
+    assert head.endswith("against its usual preset")
+    assert len(lines) == 1 and lines[0].startswith("Known-Net, without ")
+    table = list(csv.DictReader(io.StringIO(comparison_csv(comparison, [None] * 3))))
+    cells = {row["method"]: row["difference_to_usual"] for row in table}
+    assert float(cells.pop("known:without")) == pytest.approx(test.difference)
+    assert set(cells.values()) == {""}
+    # Beside a reference that is its own usual preset, there is no second column for the same pair.
+    runs = [record(v, "dual", preset=p) for v, p in zip(values, ("paper", "cr"), strict=True)]
+    comparison = compare_records(runs, "la", None, "lesson")
+    assert comparison.tests.keys() == {("dual:cr", "dual:paper")}
+    assert "usual" not in comparison_text(comparison, [None] * 2)
+
+
+def test_kept_records_can_be_chosen_by_method_and_seed(known):
+    runs = [*some_records(), record([1.0] * 20, "known", preset="without")]
+
+    def kept(**chosen) -> dict[str, list[int]]:
+        comparison = compare_records(runs, "la", None, "lesson", **chosen)
+        return {e.key: [r["config"]["seed"] for r in e.records] for e in comparison.entries}
+
+    assert kept(seeds=(0,)).keys() == {"dual:paper", "known:usual", "known:without", "supervised"}
+    assert set().union(*kept(seeds=(0,)).values()) == {0}
+    assert kept(methods=("known", "supervised")) == {"known:usual": [0], "supervised": [0, 1]}
+    assert kept(methods=("dual:paper", "known:without")).keys() == {"dual:paper", "known:without"}
+    with pytest.raises(DualsegError, match="methods: expected one of .*supervised.*, found 'bcp'"):
+        kept(methods=("supervised", "bcp"))
 
 
 def own(method: str, scale: float, **changes) -> dict:

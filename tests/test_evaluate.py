@@ -266,6 +266,26 @@ def test_publish_copies_the_test_record_only(run, tmp_path):
         publish(run.folder, target)
 
 
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda r: r["config"].pop("seed"), "expected the key 'seed', found none"),
+        (lambda r: r["config"].update(labeled="8"), "expected 'labeled' to be of type int"),
+        (lambda r: r["cases"][1].pop("dice"), "expected the key 'dice', found none"),
+        (lambda r: r["cases"][1].update(hd95="far"), "expected 'hd95' to be of type"),
+        (lambda r: r["cases"].append(3), "expected an object, found 3"),
+    ],
+)
+def test_a_damaged_record_is_named(tmp_path, damage, said):
+    path = tmp_path / "mine.json"
+    source = Path(__file__).parents[1] / "figures/records/la_paper_lesson_seed0.json"
+    record = json.loads(source.read_text())
+    damage(record)
+    path.write_text(json.dumps(record))
+    with pytest.raises(DualsegError, match=f"mine.json: {said}"):
+        load_records(tmp_path)
+
+
 def test_table_by_hand():
     config = Experiment("la", "lesson", method="dual", seed=1).flat()
     record = {

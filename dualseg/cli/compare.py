@@ -16,6 +16,7 @@ from ..many_runs.jobs import Resources
 if TYPE_CHECKING:
     from ..many_runs.comparison import Comparison
 
+SEEDS = (0, 1, 2)
 Settings = Annotated[tuple[str, ...], arg(name="set")]
 
 
@@ -25,7 +26,7 @@ def compare(
     dataset: str = "phantom",
     root: str | None = None,
     labeled: int | None = None,
-    seeds: tuple[int, ...] = (0, 1, 2),
+    seeds: tuple[int, ...] | None = None,
     profile: Profile = "lesson",
     budget: Literal["common", "own"] = "common",
     budget_scale: float = 1.0,
@@ -46,18 +47,19 @@ def compare(
     Args:
         out: Folder of the runs and the ranking (runs/compare); with --records nothing is written
             without it.
-        methods: METHOD or METHOD:PRESET; none: all methods, each with its usual preset.
+        methods: METHOD or METHOD:PRESET; by default all, each with its usual preset, with --records
+            all that are there.
         dataset: A name, or a folder that `dualseg data prepare` made.
         root: Folder of the data set's files, where it needs one.
         labeled: Number of labeled cases; by default the data set's usual one.
-        seeds: Seeds of the runs.
+        seeds: Seeds of the runs; by default 0 1 2, with --records all that are there.
         profile: "smoke", "lesson" or "full".
         budget: "common": the same steps, batch, rate, schedule and augmentation for all; "own":
             those that each method was published with.
         budget_scale: Factor on the steps of every run.
         settings: Further settings of all runs as NAME=VALUE, e.g. learning_rate=0.01.
-        records: Rank the records in these folders instead of running anything; --methods, --seeds
-            and --budget then have no meaning.
+        records: Rank the records in these folders instead of running anything; --budget, --set and
+            the like then have no meaning.
         resources: Where the runs are done.
         markdown: Print the tables as Markdown.
         dry_run: Only list the runs, and how far they are.
@@ -69,13 +71,21 @@ def compare(
 
     if records:
         kept = [record for folder in records for record in load_records(folder)]
-        comparison = compare_records(kept, dataset, labeled, profile)
+        comparison = compare_records(kept, dataset, labeled, profile, methods, seeds or ())
         print(_ranking(comparison, out, markdown))
         return
     out = Path("runs/compare") if out is None else out
     source = dataset if root is None else f"{dataset}={root}"
     members = plan_comparison(
-        out, methods, source, labeled, seeds, profile, budget, budget_scale, settings
+        out,
+        methods,
+        source,
+        labeled,
+        SEEDS if seeds is None else seeds,
+        profile,
+        budget,
+        budget_scale,
+        settings,
     )
     check_data(members)
     if dry_run:

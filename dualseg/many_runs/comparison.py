@@ -17,7 +17,7 @@ import numpy as np
 
 from ..data.known import dataset_spec
 from ..data.spec import DatasetSpec, prepared_spec
-from ..errors import DualsegError
+from ..errors import DualsegError, require_one_of
 from ..methods import METHODS
 from ..runs.records import losses_of
 from .compare import BATCH, COMMON, OWN, own_budget
@@ -109,20 +109,33 @@ class Comparison:
         return probability_first([entry.values("dice") for entry in self.entries])
 
     @cached_property
+    def usual(self) -> dict[str, str]:
+        """By key of a variant: the key of its method as it is, where that was run, too."""
+        usual = {entry.method: entry.key for entry in self.entries if entry.usual}
+        variants = (entry for entry in self.entries if not entry.usual and entry.method in usual)
+        return {entry.key: usual[entry.method] for entry in variants}
+
+    @cached_property
     def tests(self) -> dict[tuple[str, str], tuple[PairedTest, float]]:
         """The paired test of Dice for (key, key of a reference), and p after Holm's correction.
 
-        The correction counts every pair of methods once.
+        For a variant of a method, the method as it is (`usual`) is a reference, too. The correction
+        counts every pair once.
         """
         values = {entry.key: entry.values("dice") for entry in self.entries}
         references = [key for key in REFERENCES if key in values]
-        pairs = [pair for pair in combinations(values, 2) if set(pair) & set(references)]
+        own = self.usual.items()
+        pairs = [
+            pair
+            for pair in combinations(values, 2)
+            if set(pair) & set(references) or pair in own or pair[::-1] in own
+        ]
         tests = [paired_test(values[a], values[b]) for a, b in pairs]
         found: dict[tuple[str, str], tuple[PairedTest, float]] = {}
         for (a, b), test, p in zip(pairs, tests, holm([t.p for t in tests]), strict=True):
             found[a, b] = test, p
             found[b, a] = PairedTest(-test.difference, -test.t, test.degrees, test.p), p
-        return {pair: test for pair, test in found.items() if pair[1] in references}
+        return {pair: test for pair, test in found.items() if pair[1] in references or pair in own}
 
     def label(self, entry: Entry) -> str:
         """The method's name in print, with the preset where that is not clear."""
@@ -134,7 +147,12 @@ class Comparison:
 
 
 def compare_records(
-    records: Iterable[dict[str, Any]], dataset: str, labeled: int | None, profile: str
+    records: Iterable[dict[str, Any]],
+    dataset: str,
+    labeled: int | None,
+    profile: str,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (),
 ) -> Comparison:
     """Group records by method, and check that they may be compared.
 
@@ -147,6 +165,10 @@ def compare_records(
     labeled : int or None
         None for the data set's usual number.
     profile : str
+    methods : sequence of str, optional
+        METHOD (as it is) or METHOD:PRESET; by default all that have records.
+    seeds : sequence of int, optional
+        By default all that have records.
 
     Returns
     -------
@@ -155,16 +177,19 @@ def compare_records(
     Raises
     ------
     DualsegError
-        For fewer than two methods, a run that is there twice, other test cases, other sizes, and
-        for budgets that are neither the same nor each method's own.
+        For fewer than two methods, one without records, a run that is there twice, other test
+        cases, other sizes, and for budgets that are neither the same nor each method's own.
     """
     spec = dataset_spec(dataset)
     wanted = (dataset, spec.labeled if labeled is None else labeled, profile, "test")
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for record in records:
         config = record["config"]
-        if (config["dataset"], config["labeled"], config["profile"], record["split"]) == wanted:
+        facts = (config["dataset"], config["labeled"], config["profile"], record["split"])
+        if facts == wanted and (not seeds or config["seed"] in seeds):
             groups.setdefault((config["method"], losses_of(config)), []).append(record)
+    if methods:
+        groups = _chosen(groups, methods)
     if len(groups) < 2:
         found = ", ".join(" ".join(key).strip() for key in groups) or "none"
         raise DualsegError(
@@ -188,6 +213,17 @@ def spec_of(entry: Entry) -> DatasetSpec:
     """The data set of an entry, as its runs found it."""
     noted = entry.records[0]["data"].get("spec", {})
     return prepared_spec(dataset_spec(entry.config["dataset"]), noted)
+
+
+def _chosen(
+    groups: dict[tuple[str, str], list[dict[str, Any]]], methods: Sequence[str]
+) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The groups of the named methods."""
+    names = {Entry(*key, ()).key: key for key in groups}
+    names |= {key[0]: key for key in groups if Entry(*key, ()).usual}
+    for name in methods:
+        require_one_of("methods", name, names)
+    return {names[name]: groups[names[name]] for name in methods}
 
 
 def _require_other_seeds(entry: Entry) -> None:

@@ -122,8 +122,12 @@ def _tests(comparison: Comparison) -> list[list[str]]:
     named = {entry.key: comparison.label(entry) for entry in comparison.entries}
     references = [key for key in REFERENCES if key in named]
     rows = [["method", *(f"against {named[key]}" for key in references)]]
+    own = {key: usual for key, usual in comparison.usual.items() if usual not in references}
+    if own:
+        rows[0].append("against its usual preset")
     for key, label in named.items():
-        found = (comparison.tests.get((key, reference)) for reference in references)
+        others = [*references, own.get(key, "")][: len(rows[0]) - 1]
+        found = (comparison.tests.get((key, other)) for other in others)
         rows.append([label, *("" if test is None else _test(*test) for test in found)])
     return rows
 
@@ -167,11 +171,14 @@ def _line(comparison: Comparison, place: int, entry: Entry, cost: Cost | None) -
     for name, found in comparison.spreads[place].items():
         line |= {f"{name}_{part}": value for part, value in vars(found).items()}
     line["first"] = comparison.first[place]
-    for reference in (key for key in REFERENCES if any(key in pair for pair in comparison.tests)):
+    references = {key: key for key in REFERENCES if any(key in pair for pair in comparison.tests)}
+    if comparison.usual:
+        references["usual"] = comparison.usual.get(entry.key, "")
+    for name, reference in references.items():
         test, p = comparison.tests.get((entry.key, reference), (None, None))
         parts = dict.fromkeys(("difference", "t", "degrees", "p")) if test is None else vars(test)
-        line |= {f"{part}_to_{reference}": value for part, value in parts.items()}
-        line[f"holm_p_to_{reference}"] = p
+        line |= {f"{part}_to_{name}": value for part, value in parts.items()}
+        line[f"holm_p_to_{name}"] = p
     line |= dict.fromkeys(("trained", "predicting", "step", "window")) | (
         vars(cost) if cost else {}
     )

@@ -24,7 +24,15 @@ MEASURES = {"Dice %": "dice", "Jaccard %": "jaccard", "95HD voxel": "hd95", "ASD
 _RECORD: dict[str, Any] = {
     **{"name": str, "split": str, "config": dict, "cases": list, "empties": int},
     **{"mean": dict, "standard_error": dict, "networks": dict},
-    "seconds": (int, float),
+    **{"seconds": (int, float), "data": dict},
+}
+_CONFIG: dict[str, Any] = {
+    **dict.fromkeys(("dataset", "profile", "method"), str),
+    **dict.fromkeys(("labeled", "seed", "iterations"), int),
+}
+_CASE: dict[str, Any] = {
+    **{"id": str, "dice": (int, float)},
+    **dict.fromkeys(_METRICS[1:], (int, float, type(None))),
 }
 
 
@@ -53,7 +61,9 @@ def _read_record(path: Path) -> dict[str, Any]:
     record = read_json(path)
     require_fields(record, _RECORD, path)
     require_file_name(record["name"], path)
-    require_fields(record["config"], dict.fromkeys(("dataset", "profile", "method"), str), path)
+    require_fields(record["config"], _CONFIG, path)
+    for case in record["cases"]:
+        require_fields(case, _CASE, path)
     for part in (record, *record["networks"].values()):
         require_fields(part, {"mean": dict, "standard_error": dict}, path)
         for name in ("mean", "standard_error"):
