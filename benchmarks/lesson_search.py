@@ -20,18 +20,18 @@ from typing import Any
 
 import torch
 import tyro
-from medpy.metric.binary import dc
 from torch import Tensor
 
 from dualseg import Experiment, fit
 from dualseg._util.environment import describe_device, pick_device, versions
-from dualseg._util.files import read_json, require_fields, write_json
+from dualseg._util.files import write_json
 from dualseg._util.tables import as_markdown
 from dualseg.config.training import Progress, TrainConfig
 from dualseg.data.dataset import Dataset, open_dataset
 from dualseg.errors import DualsegError, require_one_of
-from dualseg.evaluation.sliding_window import masks_of, predict_volume
 from dualseg.methods import Method, build_method
+
+from .measured_training import dice, predicted, recorded
 
 OUT = Path("figures/records/benchmarks/lesson_search.json")
 LABELED, HELD_OUT = 8, 8
@@ -102,20 +102,12 @@ def main(
         require_one_of("only", name, TRIALS)
     wanted = () if markdown else only or tuple(TRIALS)
     for name in wanted:
-        if not any((t["name"], t["seed"]) == (name, seed) for t in recorded(out)):
+        if not any((t["name"], t["seed"]) == (name, seed) for t in recorded(out, "trials")):
             result = run_trial(TRIALS[name], seed, root and str(root), runs / f"{name} seed {seed}")
             # Read again: another process may have added to it.
-            write_json(out, {"trials": [*recorded(out), {"name": name, "seed": seed} | result]})
-    print(table(recorded(out)))
-
-
-def recorded(out: Path) -> list[dict[str, Any]]:
-    """The trials of a record; none where there is no file."""
-    if not out.is_file():
-        return []
-    record = read_json(out)
-    require_fields(record, {"trials": list}, out)
-    return record["trials"]
+            trials = [*recorded(out, "trials"), {"name": name, "seed": seed} | result]
+            write_json(out, {"trials": trials})
+    print(table(recorded(out, "trials")))
 
 
 def run_trial(trial: Trial, seed: int, root: str | None, folder: Path) -> dict[str, Any]:
@@ -130,15 +122,15 @@ def run_trial(trial: Trial, seed: int, root: str | None, folder: Path) -> dict[s
     shutil.rmtree(folder, ignore_errors=True)  # a stopped trial has lost its averages
     run = fit(experiment, folder, dataset=dataset, method=method)
     method.eval()
-    dice = {}
+    found = {}
     for weights, context in (("last weights", contextlib.nullcontext), ("average", averages)):
         with context():
             for mirrored in (False, True):
                 name = f"{weights}, mirrored" if mirrored else weights
-                dice[name] = _dice(method, dataset, experiment.train, mirrored)
+                found[name] = _dice(method, dataset, experiment.train, mirrored)
     setting = {**asdict(trial), "settings": experiment.flat() | {"root": None, "schedule": "poly"}}
     machine = {"device": describe_device(pick_device()), "versions": versions()}
-    return {**setting, **machine, "seconds": run.info()["training"]["seconds"], "dice": dice}
+    return {**setting, **machine, "seconds": run.info()["training"]["seconds"], "dice": found}
 
 
 def _with_tricks(method: Method, trial: Trial) -> Any:
@@ -191,21 +183,17 @@ def in_mirrors(predict: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor
     return mean
 
 
-@torch.inference_mode()
 def _dice(
     method: Method, dataset: Dataset, config: TrainConfig, mirrored: bool
 ) -> dict[str, float]:
     """Dice of each held-out case on the full grid, by its id."""
-    plain, found = method.predict_members, {}
+    plain, cases = method.predict_members, dataset.split(LABELED, HELD_OUT).validation
     if mirrored:
         method.predict_members = in_mirrors(plain)
-    for case in dataset.split(LABELED, HELD_OUT).validation:
-        coarse, full = dataset.both_grids(case)
-        probabilities = predict_volume(method, coarse.channels, config, full.label.shape)
-        mask = masks_of(method, probabilities)["mean"] > 0
-        found[case] = round(100 * float(dc(mask, full.label > 0)), 2)
+    found = predicted(method, dataset, cases, config)
+    by_case = {case: dice(mask, truth) for case, mask, truth in found}
     method.predict_members = plain
-    return found
+    return by_case
 
 
 def table(trials: list[dict[str, Any]]) -> str:

@@ -10,29 +10,25 @@ is not repeated; the kept ones have `--settings iterations=800 flips=false head_
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-import torch
 import tyro
 from medpy.filter.binary import largest_connected_component
-from medpy.metric.binary import dc
 
-from dualseg import Experiment, fit
+from dualseg import Experiment
 from dualseg._util.environment import describe_device, pick_device, versions
-from dualseg._util.files import read_json, require_fields, write_json
+from dualseg._util.files import write_json
 from dualseg._util.tables import as_markdown
-from dualseg.config.training import Progress, TrainConfig
-from dualseg.data.dataset import Dataset, open_dataset
+from dualseg.data.dataset import Dataset
 from dualseg.errors import DualsegError
-from dualseg.evaluation.sliding_window import masks_of, predict_volume
 from dualseg.many_runs.sweep import settings_given
-from dualseg.methods import Method, build_method
+from dualseg.methods import Method
+
+from .measured_training import dice, measured_training, predicted, recorded
 
 OUT = Path("figures/records/benchmarks/protocol_effects.json")
 METHODS = ("vnet", "dtc", "bcp")
@@ -68,67 +64,31 @@ def main(
         experiment = experiment.replace(labeled=labeled, seed=seed)
         experiment = experiment.replace(**settings_given(settings, experiment))
         config = json.loads(json.dumps(experiment.flat() | {"root": None}))  # as it is read back
-        if all(run["config"] != config for run in recorded(out)):
+        if all(run["config"] != config for run in recorded(out, "runs")):
             folder = runs / f"{word} seed {seed}".replace(":", " ")
             run = {"config": config, "checkpoints": train_and_measure(experiment, folder)}
             run |= {"device": describe_device(pick_device()), "versions": versions()}
-            write_json(out, {"runs": [*recorded(out), run]})
-    print(table(recorded(out)))
-
-
-def recorded(out: Path) -> list[dict[str, Any]]:
-    """The trainings of a record; none where there is no file."""
-    if not out.is_file():
-        return []
-    record = read_json(out)
-    require_fields(record, {"runs": list}, out)
-    return record["runs"]
+            write_json(out, {"runs": [*recorded(out, "runs"), run]})
+    print(table(recorded(out, "runs")))
 
 
 def train_and_measure(experiment: Experiment, folder: Path) -> list[dict[str, Any]]:
     """Train in a new folder; return the measured steps."""
-    dataset = open_dataset("la", experiment.root, experiment.train.resolution)
-    method = build_method(experiment, dataset.spec)
-    cases = dataset.split(experiment.labeled).test
-    usual_after_step: Callable[[Progress], None] = method.after_step
-    found = []
 
-    def after_step(progress: Progress) -> None:
-        usual_after_step(progress)
-        step = progress.step + 1
-        if step % EVERY == 0 or step == progress.total:
-            method.eval()
-            found.append({"step": step} | dice_of(method, dataset, cases, experiment.train))
-            method.train()
+    def measure(method: Method, dataset: Dataset) -> dict[str, Any]:
+        cases = dataset.split(experiment.labeled).test
+        found: dict[str, dict[str, float]] = {"dice": {}, "dice_largest": {}}
+        for case, mask, truth in predicted(method, dataset, cases, experiment.train):
+            found["dice"][case] = dice(mask, truth)
+            found["dice_largest"][case] = dice(largest_part(mask), truth)
+        return found
 
-    method.after_step = after_step  # type: ignore[method-assign]
-    shutil.rmtree(folder, ignore_errors=True)  # a stopped training has lost what it measured
-    fit(experiment, folder, dataset=dataset, method=method)
-    return found
-
-
-@torch.inference_mode()
-def dice_of(
-    method: Method, dataset: Dataset, cases: list[str], config: TrainConfig
-) -> dict[str, dict[str, float]]:
-    """Dice in percent of each case on the full grid, as predicted and of the largest part."""
-    dice: dict[str, dict[str, float]] = {"dice": {}, "dice_largest": {}}
-    for case in cases:
-        coarse, full = dataset.both_grids(case)
-        probabilities = predict_volume(method, coarse.channels, config, full.label.shape)
-        mask, truth = masks_of(method, probabilities)["mean"] > 0, full.label > 0
-        dice["dice"][case] = _dice(mask, truth)
-        dice["dice_largest"][case] = _dice(largest_part(mask), truth)
-    return dice
+    return measured_training(experiment, folder, EVERY, measure)
 
 
 def largest_part(mask: np.ndarray) -> np.ndarray:
     """The largest part whose voxels are connected by faces; an empty mask stays empty."""
     return largest_connected_component(mask) if mask.any() else mask
-
-
-def _dice(mask: np.ndarray, truth: np.ndarray) -> float:
-    return round(100 * float(dc(mask, truth)), 2)
 
 
 def table(runs: list[dict[str, Any]]) -> str:
@@ -139,9 +99,8 @@ def table(runs: list[dict[str, Any]]) -> str:
     for run in runs:
         config, last = run["config"], run["checkpoints"][-1]
         best = max(run["checkpoints"], key=lambda checkpoint: fmean(checkpoint["dice"].values()))
-        means = [
-            fmean(dice.values()) for dice in (last["dice"], best["dice"], last["dice_largest"])
-        ]
+        three = last["dice"], best["dice"], last["dice_largest"]
+        means = [fmean(by_case.values()) for by_case in three]
         cells = [f"{mean:.1f}" for mean in means]
         cells[1] += f" (step {best['step']})"
         preset = "" if config["preset"] == "default" else f":{config['preset']}"

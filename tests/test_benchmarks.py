@@ -23,8 +23,10 @@ from benchmarks import (
     protocol_effects,
     ratio,
     soak_report,
+    time_to_dice,
     training_step,
 )
+from benchmarks.measured_training import recorded
 from dualseg.config.experiment import Experiment
 from dualseg.config.training import Progress
 from dualseg.data.known import dataset_spec
@@ -281,7 +283,7 @@ def test_a_search_writes_each_trial_once(la_root, tmp_path, monkeypatch, capsys)
     search = partial(lesson_search.main, la_root, runs=tmp_path / "runs", out=out)
     search(only=("clipped",))
     search()
-    found = lesson_search.recorded(out)
+    found = recorded(out, "trials")
     assert [(t["name"], t["seed"]) for t in found] == [("clipped", 0), ("AdamW", 0)]
     for trial in found:
         assert len(trial["dice"]) == 4
@@ -307,14 +309,14 @@ def test_the_last_checkpoint_has_the_dice_of_the_run(la_root, tmp_path, monkeypa
     out = tmp_path / "effects.json"
     measure = partial(protocol_effects.main, la_root, ("vnet",), 2, settings=sizes, out=out)
     measure(runs=tmp_path / "runs")
-    (run,) = protocol_effects.recorded(out)
+    (run,) = recorded(out, "runs")
     assert [checkpoint["step"] for checkpoint in run["checkpoints"]] == [2, 3]
     record = evaluate(tmp_path / "runs" / "vnet seed 0")
     wanted = {case["id"]: case["dice"] for case in record["cases"]}
     assert run["checkpoints"][-1]["dice"] == pytest.approx(wanted, abs=0.01)
     monkeypatch.setattr(protocol_effects, "train_and_measure", None)
     measure()  # nothing is trained again
-    assert len(protocol_effects.recorded(out)) == 1
+    assert len(recorded(out, "runs")) == 1
 
 
 def test_the_table_of_reporting_rules_by_hand():
@@ -323,3 +325,46 @@ def test_the_table_of_reporting_rules_by_hand():
     config = {"method": "dual", "preset": "paper", "seed": 3}
     line = protocol_effects.table([{"config": config, "checkpoints": found}]).splitlines()[-1]
     assert line == "| dual:paper | 3 | 50.0 | 60.0 (step 200) | 40.0 |"
+
+
+def lesson(name: str, *means: float) -> dict:
+    """A lesson with two cases, whose mean Dice is measured every minute."""
+    points = [
+        {"step": 50 * n, "seconds": 60.0 * n, "dice": {"a": mean - 1, "b": mean + 1}}
+        for n, mean in enumerate(means, start=1)
+    ]
+    return {"name": name, "config": {"iterations": 50 * len(means)}, "points": points}
+
+
+def test_minutes_to_a_dice_by_hand():
+    rising = lesson("lesson", 50, 71, 65, 72, 74)
+    assert time_to_dice.minutes_to(60, rising) == 2
+    assert time_to_dice.minutes_to(70, rising) == 4  # 71 after two minutes did not last
+    assert time_to_dice.minutes_to(40, rising) == 1
+    assert time_to_dice.minutes_to(75, rising) is None
+    row = time_to_dice.table([rising]).splitlines()[-1]
+    assert row == "| lesson | 250 | 5.0 | 74.0 | 2.0 | 4.0 | not reached |"
+    words = time_to_dice.describe([rising, lesson("former lesson", 61)])
+    assert "lesson: 74 after 5.0 minutes; former lesson: 61 after 1.0 minutes" in words
+
+
+@pytest.mark.slow
+def test_both_lessons_are_measured_on_held_out_cases(la_root, tmp_path, monkeypatch, capsys):
+    small = {"iterations": 3, "filters": 2, "patch": (16, 16, 16), "stride": (8, 8, 8)}
+    monkeypatch.setattr(time_to_dice, "LESSONS", {"one": small, "two": small | {"filters": 4}})
+    for name, value in (("EVERY", 2), ("LABELED", 2), ("HELD_OUT", 2)):
+        monkeypatch.setattr(time_to_dice, name, value)
+    out, figure = tmp_path / "time.json", tmp_path / "time.png"
+    time_to_dice.main(la_root, runs=tmp_path / "runs", out=out, figure=figure)
+    lessons = recorded(out, "lessons")
+    assert [one["config"]["filters"] for one in lessons] == [2, 4]
+    for one in lessons:
+        assert [point["step"] for point in one["points"]] == [2, 3]
+        first, last = (point["seconds"] for point in one["points"])
+        assert 0 <= first <= last
+    # What was measured last is what `evaluate` finds on the same cases.
+    record = evaluate(tmp_path / "runs" / "one", "val")
+    wanted = {case["id"]: case["dice"] for case in record["cases"]}
+    assert lessons[0]["points"][-1]["dice"] == pytest.approx(wanted, abs=0.01)
+    assert figure.stat().st_size > 5000
+    assert capsys.readouterr().out.count("| 3 |") == 2
