@@ -85,7 +85,12 @@ LA = DatasetSpec(
             SMOKE, resolution="quarter", patch=(32, 32, 16), stride=(16, 16, 8), flips=True
         ),
         "lesson": replace(
-            LESSON, resolution="quarter", patch=(48, 32, 32), stride=(24, 16, 16), flips=True
+            LESSON,
+            resolution="quarter",
+            patch=(48, 32, 32),
+            stride=(24, 16, 16),
+            flips=True,
+            head_dropout=0.5,  # as its kept records have it
         ),
         "full": TrainConfig(checkpoint_every=500),
     },
