@@ -126,7 +126,7 @@ def _tests(comparison: Comparison) -> list[list[str]]:
     if own:
         rows[0].append("against its usual preset")
     for key, label in named.items():
-        others = [*references, own.get(key, "")][: len(rows[0]) - 1]
+        others = [*references, own.get(key, "")] if own else references
         found = (comparison.tests.get((key, other)) for other in others)
         rows.append([label, *("" if test is None else _test(*test) for test in found)])
     return rows
