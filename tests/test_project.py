@@ -110,8 +110,8 @@ def test_readme_at_the_papers_rate_is_what_the_records_say():
     shown = " ".join(readme().split())
     assert f"`paper` has {words[0]}, `supervised` {words[1]}." in shown
     assert f"difference is {gains.mean():.1f} points" in shown
-    assert "over the 20 cases {:.1f} to {:.1f}".format(*over_cases) in shown
-    assert "over the three seeds {:.0f} to {:.0f}".format(*over_seeds) in shown
+    assert "over the 20 cases, {:.1f} to {:.1f},".format(*over_cases) in shown
+    assert "over the three seeds, {:.0f} to {:.0f},".format(*over_seeds) in shown
 
 
 def test_readme_on_the_compared_methods_is_what_the_records_say():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .._util.tables import as_markdown, columns
+from ..config.training import TrainConfig
 from ..errors import DualsegError
 from ..runs.records import (
     PUBLISHED,
@@ -212,10 +213,12 @@ def _condition(records: list[dict[str, Any]], network: str | None) -> str:
     over = (
         f"seeds {seeds}: ± sd over them" if len(records) > 1 else f"seed {seeds}: ± se over cases"
     )
+    dropout = config.get("head_dropout", TrainConfig.head_dropout)  # older records lack it
     parts = [f"network {network} alone"] if network else []
     parts += [
         f"{config['profile']}: {config['filters']} filters, {config['resolution']} grid",
         f"{config['iterations']} steps, rate {config['learning_rate']}",
+        f"{'with' if config['flips'] else 'no'} flips, dropout {dropout:g} before the head",
         f"{cases} test cases",
         over,
     ]
