@@ -198,6 +198,8 @@ def test_plot_steps_of_the_kept_records_and_of_none(capsys, tmp_path):
     assert "la_paper_3000steps_rate0.01_seed0 73.6" in Image.open(picture).text["Description"]
     assert "found none" in run(capsys, *draw, kept / "benchmarks")[2]
     assert "several rates" in run(capsys, *draw, kept / "la")[2]
+    scores = ("records", "plot", "--out", picture, "--folder", kept / "validation")
+    assert "expected test records of 'la', found none" in run(capsys, *scores)[2]
     assert "expected a folder" in run(capsys, *draw, kept / "nowhere")[2]
 
 
@@ -216,6 +218,7 @@ def test_demo_on_the_phantom(capsys, tmp_path, monkeypatch):
         assert (tmp_path / "demo" / picture).stat().st_size > 10_000
 
 
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 WRONG = {
     "unknown data set": (
         ["train", "--dataset", "heart"],
@@ -256,6 +259,16 @@ WRONG = {
         "dataset: expected one of",
     ),
     "no run": (["evaluate", "nowhere"], "nowhere: expected the folder of a run"),
+    "no records": (["records", "table", "--folder", "nowhere"], "nowhere: expected a folder"),
+    "no records to rank": (["compare", "--records", "nowhere"], "nowhere: expected a folder"),
+    "a file as a folder": (
+        ["notebooks", "run", "02", "--folder", str(NOTEBOOKS), "--out", f"{__file__}/x"],
+        "test_cli.py/x: Not a directory.",
+    ),
+    "one folder for two": (
+        ["notebooks", "run", "02", "--folder", str(NOTEBOOKS), "--over", "data_dir", "a/b", "a-b"],
+        "--over: expected values that make different folders, found 'data_dir_a-b'",
+    ),
     "no run to publish": (["records", "publish", "nowhere"], "expected the folder of a run"),
 }
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,9 +22,12 @@ import torch
 from PIL import Image
 from scipy import stats
 
+from dualseg._util.files import write_json
 from dualseg.cli.main import main
 from dualseg.config.experiment import Experiment
 from dualseg.data.known import dataset_spec
+from dualseg.data.prepared_folder import LAYOUT, MANIFEST
+from dualseg.data.spec import noted_spec
 from dualseg.errors import DualsegError
 from dualseg.many_runs import cost
 from dualseg.many_runs.compare import COMMON, plan_comparison
@@ -544,6 +548,21 @@ def test_a_ranking_is_derived_from_kept_records(tmp_path, capsys):
     assert main([*words, "--markdown"]) == 0
     tables = re.findall(r"^\| --- ", capsys.readouterr().out, re.MULTILINE)
     assert len(tables) == 3  # nothing is printed about these two
+
+
+def test_records_of_a_prepared_folder_are_ranked_by_its_path(tmp_path, capsys):
+    spec = replace(dataset_spec("folder"), labeled=8)
+    write_json(
+        tmp_path / "data" / MANIFEST,
+        {"layout": LAYOUT, "dataset": "folder", "cases": {}, **noted_spec(spec)},
+    )
+    for what in ("supervised", "improved"):
+        record = json.loads((RECORDS / f"la_{what}_lesson_seed0.json").read_text(encoding="utf-8"))
+        record["config"]["dataset"] = "folder"
+        write_json(tmp_path / "records" / f"{what}.json", record)
+    words = ["compare", "--records", str(tmp_path / "records"), "--dataset"]
+    assert main([*words, str(tmp_path / "data")]) == 0
+    assert "folder, 8 labels" in capsys.readouterr().out
 
 
 def test_the_published_comparison_is_one_of_all_methods():

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from dualseg.cli.main import main
 from dualseg.course.authoring.answers import Exercise, exercises, sources_for
-from dualseg.course.authoring.grade import grade_files, handed_in
+from dualseg.course.authoring.grade import grade_files, handed_in, verdict_of
 from dualseg.course.authoring.notebook_files import code_cells, read_notebook, tags
 from dualseg.course.authoring.student_copy import student_path
 from dualseg.errors import DualsegError
@@ -124,6 +124,20 @@ def test_no_file_two_files_and_a_broken_file(tmp_path, contents, word):
     for file, text in zip(files, contents, strict=True):
         file.write_text(text)
     assert [verdict.word for verdict in grade_files(files, [TASK], 1).values()] == [word]
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ("Exercise 1: right.\n", "passed"),
+        ("a line of the answer\nExercise 1: right.\n", "passed"),
+        ("Exercise 1: right.\nExercise 1: not yet: replace the ...\n", "empty"),
+    ],
+)
+def test_the_checker_speaks_last(said, word):
+    """An answer may print the words of the checker, but before it."""
+    cell = new_code_cell("nb02.exercise_1(answer)", outputs=[new_output("stream", text=said)])
+    assert verdict_of(TASK, [cell]).word == word
 
 
 # A class

@@ -96,6 +96,18 @@ def test_another_number_in_a_record_is_another_number_on_the_page(ledger, tmp_pa
     assert of_the_method(after).status == "not run"
 
 
+def test_a_result_on_validation_cases_is_no_evidence(ledger, tmp_path):
+    def change(record):
+        record["mean"]["dice"] = 12.34
+        record["split"] = "val"
+
+    folder = with_changed(tmp_path, change)
+    for path in folder.glob(RATE + "*.json"):
+        path.rename(path.with_name(f"{path.stem}_val.json"))
+        shutil.copy(RECORDS / path.relative_to(folder), path)
+    assert claims_table(paper_claims(folder)) == claims_table(ledger)
+
+
 @pytest.mark.parametrize(("dice", "status"), [(89.5, "reproduced"), (89.0, "differs")])
 def test_a_run_of_the_papers_size_decides(tmp_path, dice, status):
     """Printed are 89.95 ± 0.58."""

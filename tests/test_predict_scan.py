@@ -294,6 +294,9 @@ def test_exports_of_nothing_are_refused(la_root, tmp_path):
         export_case(dataset, "TESTA", tmp_path / "image.png")
     with pytest.raises(DualsegError, match="label: expected another file than the image's, found"):
         export_case(dataset, "TESTA", tmp_path / "image.nii", tmp_path / "image.nii")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DualsegError, match="label: expected another file than the image's, found"):
+        export_case(dataset, "TESTA", tmp_path / "folder" / ".." / "a.nii", tmp_path / "a.nii")
     assert list(tmp_path.glob("image*")) == []
 
 

@@ -728,6 +728,7 @@ BAD_RECIPES = {
     "margin": ({"margin": (3, 2)}, "margin: expected two numbers of voxels, the smaller one"),
     "size": ({"size": (0, 1, 1)}, "size: expected 3 values, each a whole number of at least 1"),
     "axes": ({"axes": "yz"}, "axes: expected one of xy, xyz"),
+    "centre without a size": ({"crop": "centre"}, "size: expected the sides of the .* in voxels"),
 }
 
 

@@ -221,6 +221,16 @@ def test_growing_log_moves_the_status(tmp_path):
             '{"step": 1, "loss": 2}\nnoise\n',
             "log.jsonl: expected a line of JSON .*noi",
         ),
+        (
+            "log.jsonl",
+            '{"step": Infinity, "loss": 2}\n',
+            "log.jsonl: expected a line of JSON",
+        ),
+        (
+            "log.jsonl",
+            '{"step": "1", "loss": "2"}\n',
+            "log.jsonl: expected a line of JSON",
+        ),
         ("log.jsonl", "[1]\n", "log.jsonl: expected a line of JSON"),
         ("record.json", '{"mean": {"dice": "81"}}', "record.json: expected 'dice' to be of type"),
     ],

@@ -86,6 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `dualseg ... | head`
         sys.stdout = None
         return 1
+    except OSError as error:
+        if error.filename is None:  # not about a file, so nothing that a user can put right
+            raise
+        print(f"dualseg: {error.filename}: {error.strerror}.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as stop:
         print(
             "\ndualseg: stopped. What was finished is kept; the same command goes on from there (a "

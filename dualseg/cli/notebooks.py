@@ -71,7 +71,9 @@ def notebooks_run(
     runs = {}
     for path, (values, part) in product(notebook_paths(folder, names), _variants(over)):
         given_parameters(read_notebook(path), path.name, given | values)  # before any takes time
-        runs[f"{path.stem}_{part}".rstrip("_")] = (path, given | values, out / part)
+        name = f"{path.stem}_{part}".rstrip("_")
+        require(name not in runs, "--over", "values that make different folders", part)
+        runs[name] = (path, given | values, out / part)
     if resources == Resources():
         for path, values, target in runs.values():
             run = run_notebook(path, values, target, progress=True)

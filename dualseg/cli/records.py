@@ -39,8 +39,10 @@ def records_table(folder: Path = Path("figures/records"), markdown: bool = False
         folder: Folder of the records.
         markdown: As a Markdown table.
     """
+    from ..data.raw_files import require_folder
     from ..runs.records import load_records, table
 
+    require_folder(folder)
     print(table(load_records(folder), markdown))
     if not markdown:
         print(
@@ -65,9 +67,11 @@ def records_beside_paper(
         folder: Folder of the records, and of those in its folder named after the data set.
         markdown: As a Markdown table.
     """
+    from ..data.raw_files import require_folder
     from ..paper.comparison import beside_paper
     from ..runs.records import load_records
 
+    require_folder(folder)
     records = load_records(folder) + load_records(folder / dataset)
     print(beside_paper(records, dataset, profile, markdown))
     if profile != "full":
@@ -85,13 +89,16 @@ def records_plot(out: Path, dataset: str = "la", folder: Path = Path("figures/re
         folder: Folder of the records.
     """
     _require_png(out)
+    from ..data.raw_files import require_folder
     from ..plotting.charts import plot_comparison
     from ..plotting.style import save
     from ..runs.records import load_records
 
-    records = [r for r in load_records(folder) if r["config"]["dataset"] == dataset]
+    require_folder(folder)
+    kept = [r for r in load_records(folder) if r["split"] == "test"]
+    records = [r for r in kept if r["config"]["dataset"] == dataset]
     if not records:
-        raise DualsegError(f"{folder}: expected records of {dataset!r}, found none.")
+        raise DualsegError(f"{folder}: expected test records of {dataset!r}, found none.")
     means = ", ".join(f"{r['name']} {r['mean']['dice']:.1f}" for r in records)
     save(
         plot_comparison(records),
@@ -106,7 +113,8 @@ def records_plot_steps(
 ) -> None:
     """Draw test Dice over the number of steps and over the learning rate, a line for each method.
 
-    Records in folders within FOLDER count, too; methods that were trained in one way only do not.
+    Records in folders within FOLDER count, too; methods that were trained in one way only do not,
+    nor runs with another dropout before the head than the data set's profile `lesson` has.
 
     Example: dualseg records plot-steps --out figures/la_dice_over_steps.png
 
@@ -118,6 +126,7 @@ def records_plot_steps(
     """
     _require_png(out)
     from ..config.training import TrainConfig
+    from ..data.known import dataset_spec
     from ..data.raw_files import require_folder
     from ..plotting.charts import plot_over_steps
     from ..plotting.style import save
@@ -126,14 +135,15 @@ def records_plot_steps(
     require_folder(folder)
     places = [folder, *(p for p in folder.iterdir() if p.is_dir() and p.name != "benchmarks")]
     wanted = {"dataset": dataset, "labeled": labeled, "profile": "lesson"}
-    usual = TrainConfig().head_dropout  # which older records do not name
+    # Other dropouts would hide what the steps do. Older records, of LA, do not name theirs.
+    usual, older = dataset_spec(dataset).profiles["lesson"].head_dropout, TrainConfig().head_dropout
     records = [
         record
         for place in places
         for record in load_records(place)
         if record["split"] == "test"
         and wanted.items() <= record["config"].items()
-        and record["config"].get("head_dropout", usual) == usual
+        and record["config"].get("head_dropout", older) == usual
     ]
     if not records:
         raise DualsegError(f"{folder}: expected records of {dataset!r} at 'lesson', found none.")

@@ -16,7 +16,7 @@ import pydicom
 
 from .._util.memory import require_memory
 from ..errors import DualsegError
-from .volume import LPS_TO_RAS, Volume, silent_itk
+from .volume import LPS_TO_RAS, Volume, silence_itk
 
 # How far, in voxels, a slice may lie from its position on a regular grid.
 ALONG, ACROSS = 0.1, 0.25
@@ -276,8 +276,8 @@ def _files(path: Path, slices: Sequence[_Slice]) -> np.ndarray:
     # Else all are cut to the first slice's kind of number, which may be a whole one.
     reader.SetOutputPixelType(sitk.sitkFloat64)
     try:
-        with silent_itk():
-            return sitk.GetArrayFromImage(reader.Execute())
+        silence_itk()
+        return sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         raise DualsegError(
             f"{path}: expected readable slices of one DICOM series, found a damaged one; get the "

@@ -61,6 +61,8 @@ class Recipe(Settings):
         require(good, "clip_percentile", "a number above 0, up to 100", self.clip_percentile)
         good = self.margin[0] <= self.margin[1]
         require(good, "margin", "two numbers of voxels, the smaller one first", self.margin)
+        sized = self.crop != "centre" or self.size != (1, 1, 1)
+        require(sized, "size", 'the sides of the "centre" crop in voxels', self.size)
         require(0 < self.test_share < 1, "test_share", "a number between 0 and 1", self.test_share)
 
     @classmethod
@@ -102,7 +104,7 @@ class Recipe(Settings):
             what = "an intensity other than 0" if self.crop == "nonzero" else "a labeled voxel"
             raise DualsegError(
                 f"{place}: expected {what} to crop around (--crop {self.crop}), found none; choose "
-                "--crop centre or --crop none."
+                "--crop centre with --size, or --crop none."
             )
         sides = []
         for axis, side in enumerate(image.shape[1:]):

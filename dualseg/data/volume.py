@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -141,17 +139,14 @@ def require_same_grid(path: Path, volume: Volume, first_path: Path, first: Volum
         )
 
 
-@contextmanager
-def silent_itk() -> Iterator[None]:
-    """ITK's warnings name places in its own source; what matters is said in our sentences."""
+def silence_itk() -> None:
+    """ITK's warnings name places in its own source; what matters is said in our sentences.
+
+    They stay off: the switch is one for all threads, of which several may be reading.
+    """
     import SimpleITK as sitk
 
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
 TWO_FORMS = (

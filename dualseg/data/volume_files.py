@@ -11,7 +11,7 @@ from .._util.memory import require_memory
 from ..errors import DualsegError
 from .nifti import read_nifti
 from .raw_files import ENDINGS
-from .volume import LPS_TO_RAS, Volume, require_place, require_right_angles, silent_itk
+from .volume import LPS_TO_RAS, Volume, require_place, require_right_angles, silence_itk
 
 _PAIRS = (".hdr", ".img")  # NIfTI in two files
 _DETACHED = (".nhdr", ".mhd")
@@ -123,16 +123,16 @@ def _read_itk(path: Path) -> Volume:
             "save the volume in one file first."
         )
     try:
-        with silent_itk():
-            reader = sitk.ImageFileReader()
-            reader.SetFileName(str(path))
-            reader.ReadImageInformation()
-            parts, axes = reader.GetNumberOfComponents(), reader.GetDimension()
-            # 8 bytes a voxel, the largest there are
-            require_memory([*reader.GetSize(), parts], 8, path)
-            if axes == 3 and parts == 1:
-                _require_checksum(path, header, start)
-                image = reader.Execute()
+        silence_itk()
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        parts, axes = reader.GetNumberOfComponents(), reader.GetDimension()
+        # 8 bytes a voxel, the largest there are
+        require_memory([*reader.GetSize(), parts], 8, path)
+        if axes == 3 and parts == 1:
+            _require_checksum(path, header, start)
+            image = reader.Execute()
     except (RuntimeError, zlib.error) as error:
         raise DualsegError(
             f"{path}: expected a readable {name} file, found a damaged file or something else; get "

@@ -47,7 +47,7 @@ def export_case(
     paths = _image_paths(Path(out), dataset.spec.modalities)
     if label:
         nifti_stem(Path(label))
-        if Path(label) in paths:
+        if Path(label).resolve() in [path.resolve() for path in paths]:
             raise DualsegError(f"label: expected another file than the image's, found {label}.")
     case = dataset.read(case_id)
     affine = _affine(case.label.shape, dataset.spacing(case_id), dataset.spec.orientation)

@@ -78,7 +78,9 @@ def _mirror(folder: Path) -> Callable[[Sequence[WatchedRun]], None]:
     def update(runs: Sequence[WatchedRun]) -> None:
         try:
             for run in runs:
-                mirrors.setdefault(run.name, Mirror(run.run, folder / run.name)).update()
+                if run.name not in mirrors:
+                    mirrors[run.name] = Mirror(run.run, folder / run.name)
+                mirrors[run.name].update()
         except OSError as error:
             raise DualsegError(
                 f"{folder}: could not be written ({error.strerror or error}); free some space or "

@@ -1,15 +1,15 @@
 """The methods by name. Adding one is a module here and a line in `METHODS`.
 
 A method of one's own is entered from outside in the same way: `METHODS["mine"] = Mine`; then
-`Experiment(method="mine")` knows it with its settings and presets, and so does the command line.
+`Experiment(method="mine")` knows it with its settings and presets, in the process in which it was
+entered.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
+from ..config.experiment import Experiment, method_named
 from ..data.spec import DatasetSpec
 from .ac_mt import ACMT
 from .base import Equation, Method, OneNetwork, Preset, TwoNetworks
@@ -30,9 +30,6 @@ from .supervised import Supervised
 from .ua_mt import UAMT
 from .urpc import URPC
 from .vnet import SupervisedVNet
-
-if TYPE_CHECKING:
-    from ..config.experiment import Experiment
 
 METHODS: dict[str, type[Method]] = {
     "dual": Dual,
@@ -89,7 +86,24 @@ __all__ = [
 
 
 def build_method(experiment: Experiment, spec: DatasetSpec) -> Method:
-    """The experiment's method on the CPU, its networks initialized from the experiment's seed."""
+    """Build the experiment's method on the CPU; its seed draws the first weights.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    spec : DatasetSpec
+        Of the data set, for the numbers of classes and modalities.
+
+    Returns
+    -------
+    Method
+
+    Raises
+    ------
+    DualsegError
+        For a method that is not in METHODS of this process.
+    """
+    kind = method_named(experiment.method)
     with torch.random.fork_rng(devices=[]):  # the caller's random state stays
         torch.default_generator.manual_seed(experiment.seed)
-        return METHODS[experiment.method](experiment.settings, experiment.train, spec)
+        return kind(experiment.settings, experiment.train, spec)

@@ -183,7 +183,8 @@ def _measured(
 def _records(folder: Path, pattern: str) -> list[dict[str, Any]]:
     """The records FOLDER/NAME of a pattern: of one setting, with different seeds."""
     place, _, name = pattern.rpartition("/")
-    records = [r for r in load_records(folder / place) if fnmatch(r["name"], name)]
+    tested = (r for r in load_records(folder / place) if r["split"] == "test")
+    records = [r for r in tested if fnmatch(r["name"], name)]
     if not records:
         raise DualsegError(
             f"{folder / place}: expected records {name!r}, which the claims ledger names, found "

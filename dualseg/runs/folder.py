@@ -153,7 +153,9 @@ class LogReader:
     def _parse(self, line: bytes) -> LogLine:
         try:
             values = json.loads(line)
-            int(values["step"]), float(values["loss"])
+            good = isinstance(values["step"], int) and isinstance(values["loss"], int | float)
+            if not good:
+                raise TypeError
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise DualsegError(
                 f"{self.path}: expected a line of JSON for each step, found "

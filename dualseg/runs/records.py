@@ -13,7 +13,7 @@ from .._util.files import read_json, require_fields, require_file_name, write_at
 from .._util.tables import as_markdown, columns
 from ..config.experiment import preset_settings
 from ..data.known import dataset_spec
-from ..errors import DualsegError
+from ..errors import DualsegError, require_one_of
 from ..methods import METHODS
 from .folder import RunFolder
 
@@ -151,7 +151,9 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
 
 def changes_mark(config: dict[str, Any]) -> str:
     """A star where a size differs from what data set and profile stand for."""
-    usual = asdict(dataset_spec(config["dataset"]).profiles[config["profile"]])
+    profiles = dataset_spec(config["dataset"]).profiles
+    require_one_of("profile of a record", config["profile"], profiles)
+    usual = asdict(profiles[config["profile"]])
     same = (_plain(config.get(n, v)) == _plain(v) for n, v in usual.items())  # older ones lack some
     return "" if all(same) else "*"
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .._util.environment import describe_device, pick_device, versions
+from .._util.files import require_fields
 from ..config.experiment import Experiment
 from ..data.dataset import Dataset, Split
 from ..data.spec import noted_spec
@@ -159,6 +160,7 @@ def run_info(
 def _continued(run: Run, info: dict[str, Any]) -> dict[str, Any]:
     """The run's own info, and a line about where it goes on if that is elsewhere."""
     before = run.info()
+    require_fields(before, {"device": str, "versions": dict, "precision": str}, run.info_path)
     here = {name: info[name] for name in ("device", "versions", "precision", "processes")}
     sessions = before.get("sessions", [])
     last = {"processes": 1} | (sessions[-1] if sessions else before)  # not noted in older runs

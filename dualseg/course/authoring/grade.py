@@ -176,19 +176,21 @@ def _grade(exercise: Exercise, notebook: NotebookNode, run: RunCell) -> tuple[Ve
         return Verdict("too slow"), False
     except RuntimeError:  # nbclient's, for a kernel that died
         return Verdict("crashed", "the process ended (out of memory, or the code ended it)"), False
-    return _verdict(exercise, cells), True
+    return verdict_of(exercise, cells), True
 
 
-def _verdict(exercise: Exercise, cells: Sequence[NotebookNode]) -> Verdict:
+def verdict_of(exercise: Exercise, cells: Sequence[NotebookNode]) -> Verdict:
     """What the checker said; if it was not reached, the first error on the way."""
     errors = [out for cell in cells for out in cell.outputs if out.output_type == "error"]
     said = "".join(out.text for out in cells[-1].outputs if out.get("name") == "stdout")
     title = exercise.title.replace("_", " ").capitalize()
     for hint in (out for out in cells[-1].outputs if out.get("ename") == "Hint"):
         return Verdict("wrong", _one_line(hint.evalue))
-    if f"{title}: right." in said:
+    # The checker speaks last; what the answer itself prints comes before.
+    verdict = said.rstrip().rpartition("\n")[2]
+    if verdict.startswith(f"{title}: right."):
         return PASSED
-    if f"{title}: not yet" in said:
+    if verdict.startswith(f"{title}: not yet"):
         return EMPTY
     reason = f"{errors[0].ename}: {errors[0].evalue}" if errors else "the checker said nothing"
     return Verdict("crashed", _one_line(reason))
