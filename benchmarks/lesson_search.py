@@ -41,18 +41,16 @@ MIRRORS: tuple[tuple[int, ...], ...] = ((), (-3,), (-2,), (-3, -2))  # x, y, bot
 
 @dataclass(frozen=True)
 class Trial:
-    """What differs from a lesson: settings of the package, and three tricks that it does not have.
+    """What differs from a lesson: settings of the package, and two tricks that it does not have.
 
     Parameters
     ----------
     settings : of the experiment
-    warm_up : share of the training over which the learning rate rises from 0
     clip : longest allowed gradient of all parameters together; 0: any
     adam_w : train with AdamW (weight decay 0.01) in place of SGD
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
-    warm_up: float = 0.0
     clip: float = 0.0
     adam_w: bool = False
 
@@ -114,7 +112,7 @@ def run_trial(trial: Trial, seed: int, root: str | None, folder: Path) -> dict[s
     """Train, measure the held-out cases in four ways, and return all with the settings."""
     kind = {"method": "dual", "profile": "lesson"} | dict(trial.settings)
     experiment = Experiment(
-        "la", root=root, labeled=LABELED, validation=HELD_OUT, seed=seed, schedule="own", **kind
+        "la", root=root, labeled=LABELED, validation=HELD_OUT, seed=seed, schedule="poly", **kind
     )
     dataset = open_dataset("la", root, experiment.train.resolution)
     method = build_method(experiment, dataset.spec)
@@ -128,7 +126,7 @@ def run_trial(trial: Trial, seed: int, root: str | None, folder: Path) -> dict[s
             for mirrored in (False, True):
                 name = f"{weights}, mirrored" if mirrored else weights
                 found[name] = _dice(method, dataset, experiment.train, mirrored)
-    setting = {**asdict(trial), "settings": experiment.flat() | {"root": None, "schedule": "poly"}}
+    setting = {**asdict(trial), "settings": experiment.flat() | {"root": None}}
     machine = {"device": describe_device(pick_device()), "versions": versions()}
     return {**setting, **machine, "seconds": run.info()["training"]["seconds"], "dice": found}
 
@@ -141,10 +139,6 @@ def _with_tricks(method: Method, trial: Trial) -> Any:
     usual_optimizers, usual_after_step = method.optimizers, method.after_step
     weights = [t for t in method.state_dict().values() if t.is_floating_point()]
     averaged = [weight.clone() for weight in weights]
-
-    def own_rate(progress: Progress) -> float:
-        rise = (progress.step + 1) / max(1.0, trial.warm_up * progress.total)
-        return min(1.0, rise) * (1 - progress.fraction) ** 0.9
 
     def optimizers(config: TrainConfig) -> dict[str, torch.optim.Optimizer]:
         if trial.adam_w:
@@ -169,7 +163,7 @@ def _with_tricks(method: Method, trial: Trial) -> Any:
         yield
         torch._foreach_copy_(weights, last)
 
-    for function in (own_rate, optimizers, after_step):
+    for function in (optimizers, after_step):
         setattr(method, function.__name__, function)
     return averages
 

@@ -248,9 +248,7 @@ def test_levers_of_a_gpu_step_are_rehearsed_here(la_root, tmp_path, capsys, monk
 
 def test_the_tricks_of_a_trial_by_hand(small):
     method = build_method(small, dataset_spec("la"))
-    averages = lesson_search._with_tricks(method, lesson_search.Trial(warm_up=0.5))
-    rates = [method.own_rate(Progress(step, 4)) for step in range(4)]
-    assert rates == pytest.approx([0.5, 0.75**0.9, 0.5**0.9, 0.25**0.9])
+    averages = lesson_search._with_tricks(method, lesson_search.Trial())
     weight = next(method.parameters())
     first = weight.detach().clone()
     with torch.no_grad():

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from dualseg._util.settings import Range, Settings
 from dualseg.config.training import Progress, TrainConfig
 from dualseg.data.batches import Batch
 from dualseg.data.spec import DatasetSpec
 from dualseg.losses import supervised_loss
-from dualseg.methods import Equation, Method, Preset
+from dualseg.methods import Equation, Method, Preset, Range, Settings
 from dualseg.methods.base import sgd
 
 

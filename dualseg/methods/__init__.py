@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 
+from .._util.settings import Range, Settings
 from ..config.experiment import Experiment, method_named
 from ..data.spec import DatasetSpec
 from .ac_mt import ACMT
@@ -74,8 +75,10 @@ __all__ = [
     "Method",
     "OneNetwork",
     "Preset",
+    "Range",
     "SASSNet",
     "SSNet",
+    "Settings",
     "Supervised",
     "SupervisedVNet",
     "TwoNetworks",
