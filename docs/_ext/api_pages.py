@@ -1,7 +1,7 @@
 """Write the pages of the API reference (docs/api, ignored by git) from the public names.
 
 The first page holds what `import dualseg as ds` offers. Each other page holds the public names of
-one room, a folder of the package; an object that an earlier page describes is only linked.
+one folder of the package; an object that an earlier page describes is only linked.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ MARKS = re.compile(
 COLON = "\ue000"  # stands for a colon while napoleon works
 
 
-def rooms() -> list[ModuleType]:
+def packages() -> list[ModuleType]:
     """All packages in dualseg that have public names; last the course, which repeats others'."""
     names = [module.name for module in pkgutil.iter_modules(dualseg.__path__) if module.ispkg]
     names.sort(key=lambda name: name == "course")
     found = [importlib.import_module(f"dualseg.{name}") for name in names if name not in NOT_SHOWN]
-    return [room for room in found if hasattr(room, "__all__")]
+    return [package for package in found if hasattr(package, "__all__")]
 
 
 def write_api(app: Sphinx) -> None:
-    """Write the page of the main names, and one for each room."""
+    """Write the page of the main names, and one for each folder."""
     folder = Path(app.srcdir) / "api"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     described: dict[int, str] = {}  # the full name of each object that has its description
-    for package in [dualseg, *rooms()]:
+    for package in [dualseg, *packages()]:
         text = _page(package, described)
         (folder / f"{package.__name__}.md").write_text(text, encoding="utf-8")
 

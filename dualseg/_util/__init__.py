@@ -1,1 +1,1 @@
-"""What every room uses, and what knows of none of them: files, memory, signals, tables."""
+"""Helpers of all other folders, which know of none of them: files, memory, signals, tables."""

@@ -7,11 +7,13 @@ entered.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from .._util.settings import Range, Settings
-from ..config.experiment import Experiment, method_named
 from ..data.spec import DatasetSpec
+from ..errors import require_one_of
 from .ac_mt import ACMT
 from .base import Equation, Method, OneNetwork, Preset, TwoNetworks
 from .bcp import BCP
@@ -31,6 +33,9 @@ from .supervised import Supervised
 from .ua_mt import UAMT
 from .urpc import URPC
 from .vnet import SupervisedVNet
+
+if TYPE_CHECKING:
+    from ..config.experiment import Experiment
 
 METHODS: dict[str, type[Method]] = {
     "dual": Dual,
@@ -106,7 +111,7 @@ def build_method(experiment: Experiment, spec: DatasetSpec) -> Method:
     DualsegError
         For a method that is not in METHODS of this process.
     """
-    kind = method_named(experiment.method)
+    require_one_of("method", experiment.method, METHODS)
     with torch.random.fork_rng(devices=[]):  # the caller's random state stays
         torch.default_generator.manual_seed(experiment.seed)
-        return kind(experiment.settings, experiment.train, spec)
+        return METHODS[experiment.method](experiment.settings, experiment.train, spec)
