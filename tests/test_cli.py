@@ -260,7 +260,6 @@ WRONG = {
     ),
     "no run": (["evaluate", "nowhere"], "nowhere: expected the folder of a run"),
     "no records": (["records", "table", "--folder", "nowhere"], "nowhere: expected a folder"),
-    "no records to rank": (["compare", "--records", "nowhere"], "nowhere: expected a folder"),
     "a file as a folder": (
         ["notebooks", "run", "02", "--folder", str(NOTEBOOKS), "--out", f"{__file__}/x"],
         "test_cli.py/x: Not a directory.",

@@ -428,7 +428,7 @@ def test_an_own_budget_is_the_published_one_at_the_profiles_sizes(known, tmp_pat
             ["--methods", "dual", "known", "--budget", "own", "--set", "iterations=7"],
             "--set: expected no part of a method's own budget, found 'iterations'",
         ),
-        (["--records", "nowhere"], "records: expected test records of at least two methods"),
+        (["--records", "nowhere"], "nowhere: expected a folder, found none"),
     ],
 )
 def test_bad_input_is_one_sentence(known, tmp_path, capsys, words, sentence):
