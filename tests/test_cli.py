@@ -188,7 +188,7 @@ def test_train_evaluate_predict_publish(capsys, la_root, tmp_path):
     status, _, err = run(
         capsys, "records", "plot", "--folder", records, "--out", picture, "--dataset", "phantom"
     )
-    assert (status, "expected records of 'phantom'" in err) == (1, True)
+    assert (status, "expected test records of 'phantom'" in err) == (1, True)
 
 
 def test_plot_steps_of_the_kept_records_and_of_none(capsys, tmp_path):

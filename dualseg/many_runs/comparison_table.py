@@ -37,12 +37,19 @@ Elsewhere: the best number that a public file prints for the method."""
 
 def costs_of(comparison: Comparison) -> list[Cost | None]:
     """What each entry costs; None for a method that is not known here."""
-    return [
-        cost_of(Experiment.from_flat(entry.config), spec_of(entry))
-        if entry.method in METHODS
-        else None
-        for entry in comparison.entries
-    ]
+    return [_cost(entry) if entry.method in METHODS else None for entry in comparison.entries]
+
+
+_COSTS: dict[tuple[Any, ...], Cost] = {}
+
+
+def _cost(entry: Entry) -> Cost:
+    """Of an entry; counted once, as tables with other labels or seeds have the same."""
+    experiment, spec = Experiment.from_flat(entry.config), spec_of(entry)
+    parts = experiment.method, experiment.settings, experiment.train, spec.classes, spec.modalities
+    if parts not in _COSTS:
+        _COSTS[parts] = cost_of(experiment, spec)
+    return _COSTS[parts]
 
 
 def comparison_text(
