@@ -33,7 +33,7 @@ from dualseg.many_runs import cost
 from dualseg.many_runs.compare import COMMON, plan_comparison
 from dualseg.many_runs.comparison import compare_records
 from dualseg.many_runs.comparison_plot import describe_comparison, plot_ranking
-from dualseg.many_runs.comparison_table import comparison_csv, comparison_text
+from dualseg.many_runs.comparison_table import comparison_csv, comparison_text, costs_of
 from dualseg.many_runs.cost import cost_of
 from dualseg.many_runs.ranking import (
     case_means,
@@ -45,6 +45,7 @@ from dualseg.many_runs.ranking import (
 )
 from dualseg.methods import METHODS, Preset
 from dualseg.methods.supervised import Supervised
+from dualseg.methods.vnet import SupervisedVNet
 from dualseg.networks._blocks import count_parameters
 from dualseg.networks.resnet34 import ResNet34
 from dualseg.networks.vnet import VNet
@@ -482,6 +483,22 @@ def test_every_pass_and_every_trained_layer_is_counted(monkeypatch):
     assert twice.window == once.window
     assert twice.trained - twice.predicting == 3 * 5 + 5
     assert twice.predicting == once.predicting
+
+
+def test_costs_are_those_of_the_class_that_has_the_name_now(known, monkeypatch):
+    class Smaller(SupervisedVNet):
+        presets = Known.presets
+
+    counted = []
+    for kind in (Known, Smaller, Known):
+        monkeypatch.setitem(METHODS, "known", kind)
+        comparison = compare_records(some_records(), "la", None, "lesson")
+        names = [entry.method for entry in comparison.entries]
+        counted.append(dict(zip(names, costs_of(comparison), strict=True)))
+    first, smaller, again = counted
+    assert first == again
+    assert first["supervised"] == smaller["supervised"]
+    assert first["known"].trained > smaller["known"].trained
 
 
 def test_costs_of_a_small_crop_are_scaled_to_the_patch(monkeypatch):

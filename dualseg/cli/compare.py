@@ -64,27 +64,17 @@ def compare(
         markdown: Print the tables as Markdown.
         dry_run: Only list the runs, and how far they are.
     """
-    from ..data.known import resolve_dataset
     from ..data.raw_files import require_folder
     from ..many_runs.compare import plan_comparison
     from ..many_runs.comparison import compare_records
-    from ..many_runs.sweep import (
-        check_data,
-        data_source,
-        progress_of,
-        records_of,
-        require_done,
-        run_sweep,
-    )
+    from ..many_runs.sweep import check_data, progress_of, records_of, require_done, run_sweep
     from ..runs.records import load_records, publish
 
     if records:
         for folder in records:
             require_folder(folder)
         kept = [record for folder in records for record in load_records(folder)]
-        name, _, spec = resolve_dataset(*data_source(dataset))
-        labels = spec.labeled if labeled is None else labeled
-        comparison = compare_records(kept, name, labels, profile, methods, seeds or ())
+        comparison = compare_records(kept, dataset, labeled, profile, methods, seeds or ())
         print(_ranking(comparison, out, markdown))
         return
     out = Path("runs/compare") if out is None else out

@@ -71,9 +71,7 @@ def notebooks_run(
     runs = {}
     for path, (values, part) in product(notebook_paths(folder, names), _variants(over)):
         given_parameters(read_notebook(path), path.name, given | values)  # before any takes time
-        name = f"{path.stem}_{part}".rstrip("_")
-        require(name not in runs, "--over", "values that make different folders", part)
-        runs[name] = (path, given | values, out / part)
+        runs[f"{path.stem}_{part}".rstrip("_")] = (path, given | values, out / part)
     if resources == Resources():
         for path, values, target in runs.values():
             run = run_notebook(path, values, target, progress=True)
@@ -96,10 +94,12 @@ def _variants(over: Over) -> list[tuple[dict[str, str], str]]:
     for name, *values in over:
         require(bool(values), f"--over {name}", "a name and values", "no value")
     choices = [[(name, value) for value in values] for name, *values in over]
-    return [
-        (dict(chosen), re.sub(r"[^\w.-]+", "-", "_".join(f"{n}_{v}" for n, v in chosen)))
-        for chosen in product(*choices)
-    ]
+    variants: dict[str, dict[str, str]] = {}
+    for chosen in product(*choices):
+        part = re.sub(r"[^\w.-]+", "-", "_".join(f"{n}_{v}" for n, v in chosen))
+        require(part not in variants, "--over", "values that make different folders", part)
+        variants[part] = dict(chosen)
+    return [(values, part) for part, values in variants.items()]
 
 
 def notebooks_record(names: Positional[tuple[str, ...]], folder: Path = FOLDER) -> None:

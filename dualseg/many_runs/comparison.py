@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.known import dataset_spec
+from ..data.known import dataset_spec, resolve_dataset
 from ..data.spec import DatasetSpec, prepared_spec
 from ..errors import DualsegError, require_one_of
 from ..methods import METHODS
@@ -162,6 +162,7 @@ def compare_records(
         As `load_records` returns them. Those of test cases, the data set, the number of labels and
         the profile count.
     dataset : str
+        A name, or the folder of prepared data.
     labeled : int or None
         None for the data set's usual number.
     profile : str
@@ -180,7 +181,7 @@ def compare_records(
         For fewer than two methods, one without records, a run that is there twice, other test
         cases, other sizes, and for budgets that are neither the same nor each method's own.
     """
-    spec = dataset_spec(dataset)
+    dataset, _, spec = resolve_dataset(dataset)
     wanted = (dataset, spec.labeled if labeled is None else labeled, profile, "test")
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for record in records:

@@ -46,7 +46,9 @@ _COSTS: dict[tuple[Any, ...], Cost] = {}
 def _cost(entry: Entry) -> Cost:
     """Of an entry; counted once, as tables with other labels or seeds have the same."""
     experiment, spec = Experiment.from_flat(entry.config), spec_of(entry)
-    parts = experiment.method, experiment.settings, experiment.train, spec.classes, spec.modalities
+    # The class and not its name, which a notebook may give to another one.
+    names = spec.classes, spec.modalities
+    parts = METHODS[entry.method], experiment.settings, experiment.train, names
     if parts not in _COSTS:
         _COSTS[parts] = cost_of(experiment, spec)
     return _COSTS[parts]

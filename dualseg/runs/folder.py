@@ -153,8 +153,7 @@ class LogReader:
     def _parse(self, line: bytes) -> LogLine:
         try:
             values = json.loads(line)
-            good = isinstance(values["step"], int) and isinstance(values["loss"], int | float)
-            if not good:
+            if not isinstance(values["step"], int) or not isinstance(values["loss"], int | float):
                 raise TypeError
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise DualsegError(
