@@ -99,7 +99,7 @@ def main(
         *(f"| {r['fault']} | {r['promise']} | {r['observed']} | {_kept(r)} |" for r in rows),
     ]
     text = f"{HEAD}System: {machine['system']}, {len(rows)} faults.\n\n" + "\n".join(lines) + "\n"
-    write_atomically(table, lambda file: file.write(text.encode()))
+    write_atomically(table, text.encode())
     print(f"{table}: {len(rows)} faults.")
     sys.exit(int(status))
 

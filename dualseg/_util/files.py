@@ -8,10 +8,10 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import platformdirs
 
@@ -23,8 +23,8 @@ _TEMPORARY = ".tmp"
 DAY = 24 * 3600.0  # seconds
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write` on a temporary file in the same folder, then put it in `path`'s place.
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a temporary file in the same folder, then put it in `path`'s place.
 
     Raises DualsegError if that fails (a full disk, no permission); what stood at `path` before is
     then still there, unchanged.
@@ -34,7 +34,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not by `tempfile`, whose files only their owner may read: others may read the results.
         with open(temporary, "xb") as file:
-            write(file)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         _replace(temporary, path)
@@ -61,7 +61,7 @@ def _replace(source: Path, target: Path) -> None:
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write atomically, indented, strictly JSON (no NaN)."""
     text = json.dumps(values, indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, text.encode())
 
 
 def remove_temporary_files(folder: Path, older_than: float = 0.0) -> None:

@@ -55,7 +55,7 @@ def held(folder: Path) -> Iterator[Callable[[], None]]:
             raise DualsegError(f"{folder}: {say} writing anything there.")
 
     try:
-        write_atomically(folder / HOLDER, lambda file: file.write(holder.encode()))
+        write_atomically(folder / HOLDER, holder.encode())
         yield check
     finally:
         lock.release()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -118,7 +117,6 @@ def _ranking(comparison: Comparison, out: Path | None, markdown: bool) -> str:
         plain = comparison_text(comparison, costs) if markdown else text
         files = {"txt": f"{plain}\n", "csv": comparison_csv(comparison, costs)}
         for ending, content in files.items():
-            write = methodcaller("write", content.encode())
-            write_atomically(out / f"comparison.{ending}", write)
+            write_atomically(out / f"comparison.{ending}", content.encode())
         save(plot_ranking(comparison), out / "comparison.png", describe_comparison(comparison))
     return text

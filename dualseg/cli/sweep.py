@@ -74,5 +74,5 @@ def sweep(
                 "test cases. Distances in voxels of the full grid.\n"
             )
             print(tables)
-            write_atomically(out / "tables.txt", lambda file: file.write(tables.encode()))
+            write_atomically(out / "tables.txt", tables.encode())
     require_done(members, failed)

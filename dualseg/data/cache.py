@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +58,14 @@ class CacheEntry:
         note = json.dumps({"stamp": self.stamp, "sha256": sha256}).encode()
         image, label = shrink_image(case.image, factor), shrink_label(case.label, factor, classes)
         try:
-            write_atomically(self._file("image.npy"), lambda file: np.save(file, image))
-            write_atomically(self._file("label.npy"), lambda file: np.save(file, label))
-            write_atomically(self._file("json"), lambda file: file.write(note))
+            write_atomically(self._file("image.npy"), _npy(image))
+            write_atomically(self._file("label.npy"), _npy(label))
+            write_atomically(self._file("json"), note)
         except DualsegError as error:
             raise DualsegError(f"{error} DUALSEG_CACHE says where this cache is.") from error
+
+
+def _npy(array: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()

@@ -127,7 +127,7 @@ def write_nifti(
     content = image.to_bytes()
     if nifti_stem(path)[1].endswith(".gz"):
         content = gzip.compress(content, mtime=0)
-    write_atomically(path, lambda file: file.write(content))
+    write_atomically(path, content)
 
 
 def nifti_stem(path: Path) -> tuple[str, str]:

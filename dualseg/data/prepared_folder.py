@@ -59,7 +59,7 @@ def write_case(
         if label is not None:
             file.create_dataset("label", data=label, compression="gzip", compression_opts=1)
     path = root / "cases" / f"{require_file_name(case_id, root)}.h5"
-    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+    write_atomically(path, buffer.getvalue())
     record = case_record(f"cases/{case_id}.h5", image, label, spacing) | about
     write_json(path.with_suffix(".json"), record)
     return record
@@ -108,7 +108,7 @@ def write_manifest(
 
 def _write_list(path: Path, ids: Sequence[str]) -> None:
     text = "".join(f"{case}\n" for case in ids)
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, text.encode())
 
 
 def has_lists(root: Path) -> bool:

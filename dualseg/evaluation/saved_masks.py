@@ -44,7 +44,7 @@ def save_masks(path: Path, saved: SavedMasks) -> None:
     arrays |= {f"mask {name}": mask for name, mask in saved.masks.items()}
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
-    write_atomically(path, lambda file: file.write(content.getvalue()))
+    write_atomically(path, content.getvalue())
 
 
 def load_masks(path: Path) -> SavedMasks | None:

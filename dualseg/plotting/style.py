@@ -80,4 +80,4 @@ def save(figure: Figure, path: str | Path, alt: str) -> None:
         picture.save(packed, "png", optimize=True, pnginfo=info)
         if packed.tell() < MAX_BYTES:
             break
-    write_atomically(Path(path), lambda file: file.write(packed.getvalue()))
+    write_atomically(Path(path), packed.getvalue())

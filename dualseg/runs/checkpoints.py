@@ -43,7 +43,7 @@ def write_checkpoint(
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     metadata = {name: repr(value) for name, value in progress.items()}
     metadata[_DIGEST] = _digest(tensors, metadata)
-    write_atomically(path, lambda file: file.write(save(tensors, metadata)))
+    write_atomically(path, save(tensors, metadata))
 
 
 def _by_prefix(

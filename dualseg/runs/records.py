@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
-from operator import methodcaller
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -119,8 +118,8 @@ def publish(
     if pictures is not None:
         # A run whose log is gone has no curves.
         for picture in filter(Path.is_file, run.pictures(split)):
-            copy = methodcaller("write", picture.read_bytes())
-            write_atomically(Path(pictures) / f"{record['name']}_{picture.name}", copy)
+            copy = Path(pictures) / f"{record['name']}_{picture.name}"
+            write_atomically(copy, picture.read_bytes())
     return path
 
 

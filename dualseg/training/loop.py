@@ -321,7 +321,7 @@ class _Training:
         """Drop log lines of steps after the checkpoint: they will be taken again."""
         lines = [line for line in self.run.log() if line["step"] <= self.step]
         text = "".join(json.dumps(line) + "\n" for line in lines)
-        write_atomically(self.run.log_path, lambda file: file.write(text.encode()))
+        write_atomically(self.run.log_path, text.encode())
         if lines:
             self.names = set(lines[-1]) - {*NO_TERMS, "loss"}
 

@@ -264,4 +264,4 @@ def write_csv(path: Path, results: Mapping[str, Mapping[str, Verdict]]) -> None:
     text = io.StringIO(newline="")
     csv.writer(text).writerows(table)
     # Excel takes a file for UTF-8 only if it begins with this mark.
-    write_atomically(path, lambda file: file.write(text.getvalue().encode("utf-8-sig")))
+    write_atomically(path, text.getvalue().encode("utf-8-sig"))

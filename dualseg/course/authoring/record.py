@@ -136,7 +136,7 @@ def record(
             raise DualsegError(f"{path.name}: not recorded, the old file stands:\n  {lines}")
         _replace_figures(drawn, figures, path.stem[:2])
     text = nbformat.writes(notebook) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, text.encode())
     if solution_cells(notebook):
         write_student_copy(path)
     return stamp

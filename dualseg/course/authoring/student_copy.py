@@ -102,7 +102,7 @@ def write_student_copy(path: Path) -> Path:
     """Write the student copy of a notebook file; returns its path."""
     target = student_path(path)
     text = nbformat.writes(student_copy(read_notebook(path), path.name)) + "\n"
-    write_atomically(target, lambda file: file.write(text.encode()))
+    write_atomically(target, text.encode())
     return target
 
 
