@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import h5py
@@ -62,9 +65,15 @@ def make_la(root: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def _la(tmp_path_factory) -> Path:
+    return make_la(tmp_path_factory.mktemp("la") / "LA")
+
+
 @pytest.fixture
-def la_root(tmp_path) -> Path:
-    return make_la(tmp_path / "LA")
+def la_root(_la, tmp_path) -> Path:
+    """That data set; the files are the test's own."""
+    return shutil.copytree(_la, tmp_path / "LA")
 
 
 def small_experiment(root: Path, **changes) -> Experiment:
@@ -88,8 +97,25 @@ def small(la_root) -> Experiment:
 
 
 @pytest.fixture
-def no_pictures(monkeypatch):
-    """For tests that look at no picture: to draw them takes longer than what these look at."""
+def forkserver(monkeypatch):
+    """Starts processes that need not import torch: forked from one that has, and has done no more.
+
+    What that one has imported is settled by the first test of a worker that needs it.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", "crashes"])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # where it looks for them
+    return context
+
+
+@pytest.fixture
+def no_pictures(monkeypatch, request):
+    """For tests that look at no picture: to draw them takes longer than what these look at.
+
+    In a module that takes this for all its tests, the mark `pictures` asks for them.
+    """
+    if request.node.get_closest_marker("pictures"):
+        return
     monkeypatch.setattr("dualseg.data.preparation.pipeline.draw_sheet", lambda out, manifest: None)
     # The package's `evaluation.evaluate` is the function, not the module.
     module = importlib.import_module("dualseg.evaluation.evaluate")

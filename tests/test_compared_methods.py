@@ -1,14 +1,12 @@
 """Ten compared methods that are not in test_compared_methods_2.py: values, gradients, schedules."""
 
-import os
 import sys
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing
+from ranks import become, exit_codes, free_ports
 from scipy.special import softmax
-from test_distributed import free_ports
 from torch import Tensor, nn
 
 from dualseg.config.experiment import Experiment
@@ -717,10 +715,7 @@ TOGETHER = ("ua_mt", "mc_net_plus", "luseg", "cpcl")
 
 
 def rank_main(rank: int, port: int, folder) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1"}
-    os.environ["MASTER_PORT"] = str(port)
+    become(rank, port)
     from dualseg.training.distributed import joined
 
     with joined():
@@ -733,16 +728,8 @@ def rank_main(rank: int, port: int, folder) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="one process on Windows")
-def test_two_processes_have_the_same_networks_and_teachers(tmp_path):
-    spawn = torch.multiprocessing.get_context("spawn")
-    port = free_ports(1)[0]
-    ranks = [spawn.Process(target=rank_main, args=(rank, port, tmp_path)) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(timeout=180)
-        process.kill()
-    assert [process.exitcode for process in ranks] == [0, 0]
+def test_two_processes_have_the_same_networks_and_teachers(tmp_path, forkserver):
+    assert exit_codes(forkserver, rank_main, free_ports(1)[0], tmp_path) == [0, 0]
     for name in TOGETHER:
         run = Run(tmp_path / name)
         assert run.finished and run.info()["processes"] == 2 and len(run.log()) == 3

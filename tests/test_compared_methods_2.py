@@ -1,15 +1,14 @@
 """SASSNet, DTC, SS-Net, BCP and URPC: who learns from what, values, phases, resuming."""
 
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from ranks import become, exit_codes, free_ports
 from scipy.ndimage import distance_transform_edt
 from scipy.special import expit as sigmoid
-from test_distributed import free_ports
 from test_method_interface import broken_and_resumed, same, weights
 from torch import nn
 
@@ -776,10 +775,7 @@ TOGETHER = {
 
 
 def rank_main(rank: int, port: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1"}
-    os.environ["MASTER_PORT"] = str(port)
+    become(rank, port)
     with joined():
         for name, changes in TOGETHER.items():
             sizes = {"labeled_batch": 4, "unlabeled_batch": 4, "iterations": 4}
@@ -791,17 +787,9 @@ def rank_main(rank: int, port: int, folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="one process on Windows")
-def test_two_processes_end_with_the_same_weights(tmp_path):
+def test_two_processes_end_with_the_same_weights(tmp_path, forkserver):
     """An inner gradient, two optimizers and two phases: none of them parts the processes."""
-    spawn = torch.multiprocessing.get_context("spawn")
-    port = free_ports(1)[0]
-    ranks = [spawn.Process(target=rank_main, args=(rank, port, tmp_path)) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(timeout=300)
-        process.kill()
-    assert [process.exitcode for process in ranks] == [0, 0]
+    assert exit_codes(forkserver, rank_main, free_ports(1)[0], tmp_path) == [0, 0]
     for name in TOGETHER:
         run = Run(tmp_path / name)
         assert run.finished and run.info()["processes"] == 2 and len(run.log()) == 4

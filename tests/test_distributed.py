@@ -7,7 +7,6 @@ import copy
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
+from ranks import RANKS, become, exit_codes, free_ports
 
 from dualseg._util.lock import is_held
 from dualseg.config.experiment import Experiment
@@ -32,9 +32,8 @@ from dualseg.training.distributed import Ranks, joined
 from dualseg.training.loop import fit
 from dualseg.training.start import check_batch
 
-RANKS = 2
 PAIR = ("dual", "supervised")  # the paper's two networks
-STEPS = 20
+STEPS = 8
 
 # Windows has no SIGTERM to catch, and its torch may come without the store that ranks meet at.
 pytestmark = [
@@ -132,9 +131,7 @@ def in_turn(experiment: Experiment) -> dict[str, torch.Tensor]:
 
 def rank_main(rank: int, ports: list[int], threads: int, folder: Path, experiment: Experiment):
     """What each of the two processes does; what it saw is left in `folder`, for the test."""
-    torch.set_num_threads(threads)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(RANKS)}
-    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1"}
+    become(rank, ports[0], threads)
     seen = {}
 
     def ending(work) -> list:
@@ -144,7 +141,6 @@ def rank_main(rank: int, ports: list[int], threads: int, folder: Path, experimen
             return [type(error).__name__, getattr(error, "code", str(error))]
         return ["none", ""]
 
-    os.environ["MASTER_PORT"] = str(ports[0])
     seen["refused"] = ending(lambda: fit(experiment.replace(labeled_batch=3), folder / "refused"))
 
     os.environ["MASTER_PORT"] = str(ports[1])
@@ -152,7 +148,7 @@ def rank_main(rank: int, ports: list[int], threads: int, folder: Path, experimen
     alone = experiment.replace(method="supervised")
 
     def watched(self, progress):
-        if rank == 1 and progress.step == 11 and self.run.folder.name == "supervised":
+        if rank == 1 and progress.step == 3 and self.run.folder.name == "supervised":
             os.kill(os.getpid(), signal.SIGTERM)
         if rank == 1 and progress.step == 5 and self.run.folder.name == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -200,24 +196,10 @@ def strides(tensor: torch.Tensor) -> list[int]:
     return [tensor.stride(d) for d in range(tensor.ndim) if tensor.shape[d] > 1]
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 def test_two_ranks_take_the_steps_of_one_process_and_end_together(shared, tmp_path, capfd):
-    spawn = torch.multiprocessing.get_context("spawn")
+    spawn = torch.multiprocessing.get_context("spawn")  # a forked one would write past `capfd`
     arguments = (free_ports(2), torch.get_num_threads(), tmp_path, shared)
-    ranks = [spawn.Process(target=rank_main, args=(rank, *arguments)) for rank in range(RANKS)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(timeout=180)
-        process.kill()
-    assert [process.exitcode for process in ranks] == [0, -signal.SIGKILL]
+    assert exit_codes(spawn, rank_main, *arguments) == [0, -signal.SIGKILL]
     first, second = (
         json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(RANKS)
     )
@@ -241,7 +223,7 @@ def test_two_ranks_take_the_steps_of_one_process_and_end_together(shared, tmp_pa
 
     assert first["stopped"] == ["Interrupted", ""]  # though only rank 1 was asked to
     assert second["stopped"] == ["SystemExit", 130]
-    assert first["stopped at"] == second["stopped at"] == 12
+    assert first["stopped at"] == second["stopped at"] == 4
     assert "sessions" not in runs["supervised"].info()
 
     assert first["in pieces"] == second["in pieces"] == list(range(1, STEPS))

@@ -36,7 +36,8 @@ PRESETS = [(name, preset) for name in METHODS for preset in distinct(name)]
 
 def smoke(method: str, preset: str | None = None) -> Experiment:
     """The profile `smoke` in batches and crops that every method takes."""
-    sizes = {"patch": (32, 32, 32), "stride": (16, 16, 16), "filters": 2, "checkpoint_every": 2}
+    side = 32 if method == "urpc" else 16  # which would not go through its four scales
+    sizes = {"patch": (side,) * 3, "stride": (side // 2,) * 3, "filters": 2, "checkpoint_every": 2}
     sizes |= {"labeled_batch": 4, "unlabeled_batch": 4, "iterations": STEPS}
     return Experiment("phantom", "smoke", preset, method=method, **sizes)
 
@@ -65,7 +66,9 @@ def test_every_parameter_learns_in_a_step(name, preset):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", sorted(METHODS.keys() - {"dual", "supervised"})
+)  # see test_train.py
 def test_trained_broken_off_and_resumed_bit_for_bit(tmp_path, monkeypatch, name):
     experiment, kind = smoke(name), METHODS[name]
     whole = fit(experiment, tmp_path / "whole")
@@ -101,8 +104,8 @@ def test_the_prediction_is_a_probability_of_the_patchs_size(name):
     spec = open_dataset("phantom", None, experiment.train.resolution).spec
     method = build_method(experiment, spec).eval()
     with torch.no_grad():
-        members = method.predict_members(torch.randn(1, 1, 32, 32, 32))
-    assert members.shape == (len(method.members), 1, 2, 32, 32, 32)
+        members = method.predict_members(torch.randn(1, 1, *experiment.train.patch))
+    assert members.shape == (len(method.members), 1, 2, *experiment.train.patch)
     assert torch.allclose(members.sum(2), torch.ones(()), atol=1e-5)
     assert members.min() >= 0
 

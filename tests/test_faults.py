@@ -3,7 +3,6 @@ runs them (and those of other files that carry the mark) and writes docs/faults.
 happened."""
 
 import errno
-import multiprocessing
 import os
 import re
 import shutil
@@ -76,15 +75,12 @@ def contents(folder):
     "file, before and after it is put in place",
     "nothing is lost: resumed, the weights are bit for bit those of an undisturbed run",
 )
-def test_twenty_kills(tiny, tmp_path, monkeypatch, observed):
+def test_twenty_kills(tiny, tmp_path, forkserver, observed):
     tiny = tiny.replace(iterations=26)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "crashes"])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # for what it loads
     rng, places = np.random.default_rng(0), tmp_path / "places"
 
     def life(out, deadly):
-        process = context.Process(target=train_until, args=(tiny, out, places, deadly))
+        process = forkserver.Process(target=train_until, args=(tiny, out, places, deadly))
         process.start()
         process.join(60)
         return process.exitcode

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 import torch
-import torch.multiprocessing
-from test_distributed import free_ports
+from ranks import become, exit_codes, free_ports
 from toy_method import Toy, ToySettings
 
 from dualseg.cli.main import main
@@ -260,10 +259,7 @@ def test_from_the_help_to_a_row_of_the_table(toy, tmp_path, capsys, monkeypatch)
 
 def rank_main(rank: int, port: int, out: str, experiment: Experiment, work: str) -> None:
     """One of two processes that train together, and of which one may be killed."""
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1"}
-    os.environ["MASTER_PORT"] = str(port)
+    become(rank, port)
 
     class Killed(Toy):
         def after_step(self, progress):
@@ -277,17 +273,10 @@ def rank_main(rank: int, port: int, out: str, experiment: Experiment, work: str)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="one process on Windows")
-def test_two_processes_one_of_them_killed_resume_bit_for_bit(toy, tmp_path):
-    spawn = torch.multiprocessing.get_context("spawn")
+def test_two_processes_one_of_them_killed_resume_bit_for_bit(toy, tmp_path, forkserver):
     for out, work in (("whole", "whole"), ("cut", "killed"), ("cut", "resumed")):
         arguments = (free_ports(1)[0], str(tmp_path / out), toy, work)
-        ranks = [spawn.Process(target=rank_main, args=(rank, *arguments)) for rank in range(2)]
-        for process in ranks:
-            process.start()
-        for process in ranks:
-            process.join(timeout=180)
-            process.kill()
-        codes = [process.exitcode for process in ranks]
+        codes = exit_codes(forkserver, rank_main, *arguments)
         assert codes == ([1, -signal.SIGKILL] if work == "killed" else [0, 0])
         assert Run(tmp_path / out).finished == (work != "killed")
     assert same(weights(Run(tmp_path / "whole")), weights(Run(tmp_path / "cut")))

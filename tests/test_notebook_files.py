@@ -55,19 +55,20 @@ def test_form_outputs_stamp_and_student_copy(path):
 
 
 def with_student_copy(path: Path) -> NotebookNode:
-    """A notebook, then its student copy in the same kernel, emptied.
+    """A notebook, then its student copy from the first exercise on, without what came after it.
 
-    One kernel for both: to start it and load PyTorch takes longer than most notebooks.
+    Up to there the two are the same (see `check_notebook`), and need not be run twice.
     """
-    both = read_notebook(path)
-    copy = [
-        cell for cell in read_notebook(student_path(path)).cells if "parameters" not in tags(cell)
-    ]
+    both, copy = read_notebook(path), read_notebook(student_path(path)).cells
+    first = next(n for n, cell in enumerate(both.cells) if "solution" in tags(cell))
+    begun = next(n for n, cell in enumerate(copy) if "solution" in tags(cell))
     for number, cell in enumerate(copy):
         cell.id = f"student-{number}"
-    values = parameters(both, path.name) | {"profile": "smoke"}
-    emptied = f"get_ipython().reset(new_session=False)\nget_ipython().push({values!r})"
-    both.cells += [new_markdown_cell("# The student copy"), new_code_cell(emptied), *copy]
+    both.cells.insert(first, new_code_cell("_given = set(globals())"))
+    forgotten = (
+        "for _name in set(globals()) - _given:\n    if _name[0] != '_': del globals()[_name]"
+    )
+    both.cells += [new_markdown_cell("# The student copy"), new_code_cell(forgotten), *copy[begun:]]
     return both
 
 

@@ -360,7 +360,6 @@ BROKEN = {
 def test_a_broken_notebook_is_found(recorded, tmp_path, name):
     change, words = BROKEN[name]
     notebook = copy.deepcopy(recorded[1])
-    assert problems_of(notebook, tmp_path) == []
     change(notebook)
     found = problems_of(notebook, tmp_path)
     assert any(words in problem for problem in found), found

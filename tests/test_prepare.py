@@ -24,6 +24,8 @@ from dualseg.errors import DualsegError
 from dualseg.evaluation.evaluate import evaluate
 from dualseg.training.loop import fit
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture
 def raw(tmp_path) -> Path:
@@ -55,7 +57,6 @@ def contents(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_case_that_is_no_longer_in_the_folder_is_named(raw):
     run_prepare(raw)
     data = open_dataset(str(raw / "data"))
@@ -64,7 +65,6 @@ def test_a_case_that_is_no_longer_in_the_folder_is_named(raw):
             use("gone")
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_landmark_is_found_in_all_48_orientations(tmp_path):
     image, label = volumes()
     for i, code in enumerate(CODES):
@@ -110,7 +110,6 @@ def test_resampling_keeps_the_place_of_the_object(tmp_path):
     assert open_dataset(str(tmp_path / "data")).spacing("0") == (0.6, 1.0, 3.0)
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_values_are_merged_with_a_notice_or_kept_by_choice(raw):
     remarks = run_prepare(raw)
     assert remarks == [
@@ -131,7 +130,6 @@ def test_values_are_merged_with_a_notice_or_kept_by_choice(raw):
     assert open_dataset(str(raw / "data")).spec.classes == ("background", "value 2")
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_what_was_prepared_otherwise_is_not_replaced(raw):
     run_prepare(raw)
     before = contents(raw / "data")
@@ -146,7 +144,6 @@ def test_what_was_prepared_otherwise_is_not_replaced(raw):
         prepare_raw("folder", raw / "images", raw / "labels", raw / "other")
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_file_that_was_changed_is_prepared_again(raw):
     run_prepare(raw)
     before = arrays(raw / "data", "scan2")
@@ -169,7 +166,6 @@ def test_remarks_on_what_may_be_wrong(raw):
     assert "in 1 of 7 cases (the first is scan6) the header does not say how" in remarks
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_data_prepared_otherwise_are_not_measured(raw):
     run_prepare(raw)
     run = fit(Experiment(str(raw / "data"), "smoke", iterations=2), raw / "run")
@@ -179,7 +175,6 @@ def test_data_prepared_otherwise_are_not_measured(raw):
         evaluate(run.folder)
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_split_is_drawn_from_labeled_cases_with_a_seed(raw):
     run_prepare(raw)
     data = open_dataset(str(raw / "data"))
@@ -213,7 +208,6 @@ def test_validation_cases_are_labeled_ones(raw):
     assert [case["id"] for case in record["cases"]] == labeled[3:]
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_given_lists_keep_their_order(raw):
     (raw / "a.list").write_text("scan6\nscan2\nscan5\nscan0\nscan3\n")
     (raw / "b.list").write_text("scan4 scan1\n")
@@ -226,7 +220,6 @@ def test_given_lists_keep_their_order(raw):
     assert split.unlabeled == ("scan6", "scan5", "scan0")
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_new_scans_leave_the_test_cases_where_they_were(raw):
     run_prepare(raw)
     before = open_dataset(str(raw / "data"))
@@ -251,7 +244,6 @@ def test_new_scans_leave_the_test_cases_where_they_were(raw):
     assert set(open_dataset(str(raw / "data")).test) == set(joined)
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_draw_with_another_seed_is_told(raw):
     run_prepare(raw)
     before = open_dataset(str(raw / "data")).test
@@ -259,7 +251,6 @@ def test_a_draw_with_another_seed_is_told(raw):
     assert any(f"no longer test cases: {before[0]}" in note for note in notes)
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_case_has_one_fingerprint_in_manifest_and_cache(raw):
     run_prepare(raw)
     data = open_dataset(str(raw / "data"), resolution="half")
@@ -268,7 +259,6 @@ def test_a_case_has_one_fingerprint_in_manifest_and_cache(raw):
         assert data.sha256(case_id) == manifest["cases"][case_id]["fingerprint"]
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_folder_of_an_earlier_version_is_still_read_and_checked(raw):
     """Its manifest has another fingerprint, under another name, which is not compared."""
     run_prepare(raw)
@@ -280,6 +270,7 @@ def test_a_folder_of_an_earlier_version_is_still_read_and_checked(raw):
     assert check(str(raw / "data"))[1] == []
 
 
+@pytest.mark.pictures
 def test_manifest_records_what_is_there(raw):
     run_prepare(raw)
     manifest = json.loads((raw / "data" / "manifest.json").read_text(encoding="utf-8"))
@@ -310,7 +301,6 @@ def test_check_finds_what_was_changed_since(raw):
     assert sum("scan5 and scan6: expected two scans" in p for p in problems) == 1
 
 
-@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.fault(
     "an interrupted preparation",
     "finished cases stay; the same files come out as without",
@@ -367,6 +357,7 @@ def test_train_evaluate_predict_on_a_prepared_folder(raw):
     np.testing.assert_allclose(mask.affine, like.affine)
 
 
+@pytest.mark.pictures
 def test_pictures_have_the_proportions_of_each_case(tmp_path, monkeypatch):
     """Voxels are 1 mm wide; they are 1, 2 or 4 mm high: coronal panels show z over x."""
     heights = {"a": 1.0, "b": 2.0, "c": 4.0}
@@ -418,6 +409,7 @@ def test_losses_of_own_data_are_those_of_la():
     assert preset_settings("dual", "paper", "folder") == preset_settings("dual", "paper", "la")
 
 
+@pytest.mark.pictures
 @pytest.mark.slow
 def test_commands_of_the_readme(raw, capsys, monkeypatch):
     monkeypatch.chdir(raw)
@@ -698,7 +690,6 @@ def test_a_slip_in_the_wanted_voxel_size_is_refused_before_memory_is_taken(raw):
     assert not (raw / "data" / "manifest.json").exists()
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_the_manifest_has_the_voxel_size_that_the_arrays_have(raw):
     run_prepare(raw, recipe=Recipe(spacing=(2, 2, 4)))
     for record in read_manifest(raw / "data")["cases"].values():
@@ -709,7 +700,6 @@ def test_the_manifest_has_the_voxel_size_that_the_arrays_have(raw):
         np.testing.assert_allclose(box, np.multiply(SHAPE, SPACING), rtol=1e-6)
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_who_asked_for_a_voxel_size_is_not_advised_to_ask_for_one(raw):
     image_of(raw, lambda v, a: (v[:-3], a), "scan6")  # its true size differs by some percent
     asked = run_prepare(raw, recipe=Recipe(spacing=(2, 2, 4)))
@@ -718,7 +708,6 @@ def test_who_asked_for_a_voxel_size_is_not_advised_to_ask_for_one(raw):
     assert len(sizes) == 2
 
 
-@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
 def test_lists_as_other_systems_write_them(raw, encoding):
     for name, ids in (("train", ["scan0", "scan6", "scan3"]), ("test", ["scan2"])):
@@ -727,7 +716,6 @@ def test_lists_as_other_systems_write_them(raw, encoding):
     assert open_dataset(str(raw / "data")).train == ("scan0", "scan6", "scan3")
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_units_of_one_site_change_nothing(raw):
     """One site's files in micron among others in mm: the same arrays and the same sizes."""
     run_prepare(raw)
@@ -746,7 +734,6 @@ def test_units_of_one_site_change_nothing(raw):
         assert record["spacing"] == pytest.approx(list(SPACING))
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_check_flags_a_full_label_and_a_constant_scan(raw):
     label_of(raw, lambda v, a: (np.ones_like(v), a), "scan1")
     image_of(raw, lambda v, a: (np.full_like(v, 7), a), "scan6")

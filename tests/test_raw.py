@@ -21,6 +21,7 @@ from dualseg.evaluation.evaluate import evaluate
 from dualseg.evaluation.saved_masks import load_masks
 from dualseg.training.loop import fit
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 PLAIN = Recipe(values=(1, 2))  # nothing but the orientation
 
 
@@ -77,7 +78,6 @@ def make_brats(folder: Path, cases: int = 4) -> list[str]:
 # Alignment.
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_la_landmark_is_found_in_all_48_orientations(tmp_path):
     image, label = volumes()
     for i, code in enumerate(CODES):
@@ -93,15 +93,15 @@ def test_la_landmark_is_found_in_all_48_orientations(tmp_path):
     assert open_dataset(str(tmp_path / "out")).spacing("RAS") == SPACING
 
 
-@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.slow
-def test_dicom_landmark_is_found_in_all_48_orientations(tmp_path):
+def test_dicom_landmark_is_found_in_ten_orientations(tmp_path):
+    """Of each order of the axes one at least, and of each choice of directions."""
     units, label = ct(), volumes()[1]
-    ids = [f"PANCREAS_{i:04d}" for i in range(1, 49)]
-    for i, code in enumerate(CODES):
+    ids = [f"PANCREAS_{i:04d}" for i in range(1, 11)]
+    for i, code in enumerate(CODES[::5]):
         save_dicom(tmp_path / "images" / ids[i] / "series", units, code)
-        save_as(tmp_path / "labels" / f"label{i + 1:04d}.nii", label, CODES[i - 11])
-    how = lists(tmp_path, ids[:40], ids[40:])
+        save_as(tmp_path / "labels" / f"label{i + 1:04d}.nii", label, CODES[5 * i - 11])
+    how = lists(tmp_path, ids[:8], ids[8:])
     prepare("pancreas", tmp_path / "images", tmp_path / "labels", tmp_path / "out", PLAIN, **how)
     for case in ids:
         got_image, got_label = arrays(tmp_path / "out", case)
@@ -110,14 +110,15 @@ def test_dicom_landmark_is_found_in_all_48_orientations(tmp_path):
         assert got_image[LANDMARK] == 239
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_brats_landmark_is_found_in_all_48_orientations(tmp_path):
+def test_brats_landmark_is_found_in_ten_orientations(tmp_path):
+    """Its reader is that of any NIfTI file, which test_prepare.py tries in all 48."""
     image, label = volumes()
-    for i, code in enumerate(CODES):
+    codes = CODES[::5]
+    for i, code in enumerate(codes):
         save_as(tmp_path / "raw" / f"{code}_flair.nii", image, code)
-        save_as(tmp_path / "raw" / f"{code}_t2.nii", 2 * image, CODES[i - 5])
-        save_as(tmp_path / "raw" / f"{code}_seg.nii", label, CODES[i - 11])
-    how = lists(tmp_path, CODES[:40], CODES[40:])
+        save_as(tmp_path / "raw" / f"{code}_t2.nii", 2 * image, CODES[5 * i - 5])
+        save_as(tmp_path / "raw" / f"{code}_seg.nii", label, CODES[5 * i - 11])
+    how = lists(tmp_path, codes[:8], codes[8:])
     prepare(
         "brats2019",
         tmp_path / "raw",
@@ -127,7 +128,7 @@ def test_brats_landmark_is_found_in_all_48_orientations(tmp_path):
         modalities=("t2", "flair"),
         **how,
     )
-    for code in CODES:
+    for code in codes:
         got_image, got_label = arrays(tmp_path / "out", code)
         np.testing.assert_array_equal(got_image, np.stack([2 * image, image]))
         np.testing.assert_array_equal(got_label, label)
@@ -193,7 +194,6 @@ def test_the_other_order_gives_another_mean(tmp_path):
     assert (image == 0).all()
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_la_margins_are_drawn_between_10_and_19_with_a_seed(tmp_path):
     image = np.random.default_rng(0).normal(size=(200, 160, 3)).astype(np.float32)
     label = np.zeros(image.shape, np.uint8)
@@ -220,7 +220,6 @@ def test_la_margins_are_drawn_between_10_and_19_with_a_seed(tmp_path):
     assert (margins[0] != margins[2]).any()
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_la_by_a_recipe_of_ones_own_opens(tmp_path):
     """Without label values, all but 0 are one foreground: a class that has a name."""
     make_la(tmp_path / "raw")
@@ -321,7 +320,6 @@ def fake_pancreas(folder: Path, withdrawn: bool) -> None:
             save_as(folder / "labels" / f"label{i:04d}.nii", label)
 
 
-@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(("withdrawn", "name"), [(True, "mcf0"), (False, "coranet")])
 def test_pancreas_takes_the_lists_that_fit_the_files(tmp_path, withdrawn, name):
     fake_pancreas(tmp_path, withdrawn)
@@ -340,7 +338,6 @@ def test_pancreas_takes_the_lists_that_fit_the_files(tmp_path, withdrawn, name):
             prepare("pancreas", *folders, lists="mcf2")
 
 
-@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.slow
 def test_brats_holds_out_its_validation_list(tmp_path):
     train, test = published_lists("brats2019")
@@ -401,6 +398,7 @@ def test_prediction_windows_a_ct_as_the_preparation_did(tmp_path):
     assert (probabilities[0] != probabilities[2]).any()  # the window is of Hounsfield units
 
 
+@pytest.mark.pictures
 @pytest.mark.slow
 def test_four_modalities_from_raw_to_prediction(tmp_path):
     ids = make_brats(tmp_path / "raw")
@@ -468,6 +466,7 @@ def test_wrong_modalities_are_refused_by_predict(tmp_path, capsys):
     )
 
 
+@pytest.mark.pictures
 @pytest.mark.slow
 def test_classes_are_measured_one_by_one(tmp_path, capsys):
     ids = make_brats(tmp_path / "raw")
@@ -754,7 +753,6 @@ def test_no_label_to_crop_round_in_a_folder(tmp_path):
         )
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_an_export_of_two_modalities_is_taken_back_by_predict(tmp_path, capsys):
     ids = make_brats(tmp_path / "raw")
     how = lists(tmp_path, ids[:3], ids[3:])

@@ -4,6 +4,7 @@ The site is built twice from the committed notebooks (they are not executed), wi
 error: for students, and for teachers.
 """
 
+import functools
 import re
 import subprocess
 import sys
@@ -18,23 +19,37 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
-def build(out: Path, *words: str) -> Path:
-    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-d", str(out) + "-doctrees", *words]
-    done = subprocess.run(
-        [*command, "docs", str(out)], cwd=ROOT, capture_output=True, encoding="utf-8"
-    )
+# Both in one process: what the pages' commands print, among it the costs of all methods, is
+# computed once.
+BUILD = """
+import sys
+from sphinx.cmd.build import build_main
+
+for site in ("student", "teacher"):
+    words = ["-t", "instructor"] if site == "teacher" else []
+    words += ["-W", "-q", "-d", f"{sys.argv[1]}/{site}-doctrees", "docs", f"{sys.argv[1]}/{site}"]
+    if status := build_main(words):
+        sys.exit(status)
+"""
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sites")
+    command = [sys.executable, "-c", BUILD, str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-3000:]
-    return out
+    return folder
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Path:
-    return build(tmp_path_factory.mktemp("site") / "student")
+def site(sites) -> Path:
+    return sites / "student"
 
 
 @pytest.fixture(scope="module")
-def teachers_site(tmp_path_factory) -> Path:
-    return build(tmp_path_factory.mktemp("site") / "teacher", "-t", "instructor")
+def teachers_site(sites) -> Path:
+    return sites / "teacher"
 
 
 class Page(HTMLParser):
@@ -62,10 +77,15 @@ class Page(HTMLParser):
         self.text += data
 
 
+@functools.cache
+def read(path: Path) -> Page:
+    return Page(path)
+
+
 def pages(site: Path) -> dict[str, Page]:
     found = site.rglob("*.html")
     return {
-        path.relative_to(site).as_posix(): Page(path)
+        path.relative_to(site).as_posix(): read(path)
         for path in found
         if "_static" not in str(path)
     }
@@ -96,7 +116,7 @@ def test_every_link_leads_to_a_page(site):
 def test_every_notebook_has_a_page_with_its_text_its_outputs_and_the_way_to_its_neighbors(site):
     assert len(NOTEBOOKS) > 10
     for before, path in zip([None, *NOTEBOOKS], NOTEBOOKS, strict=False):
-        page = Page(site / "notebooks" / f"{path.stem}.html")
+        page = read(site / "notebooks" / f"{path.stem}.html")
         notebook = nbformat.read(path, as_version=4)
         title = notebook.cells[0].source.splitlines()[0].removeprefix("# ")
         assert title in page.text
@@ -138,11 +158,12 @@ def is_solution(cell) -> bool:
 
 
 def test_solutions_and_notes_are_for_teachers_only(site, teachers_site):
-    assert len(solutions()) > 10
-    for path, line in solutions():
+    found = solutions()
+    assert len(found) > 10
+    for path, line in found:
         page = f"notebooks/{path.stem}.html"
-        assert line not in Page(site / page).text, (page, line)
-        assert line in Page(teachers_site / page).text, (page, line)
+        assert line not in read(site / page).text, (page, line)
+        assert line in read(teachers_site / page).text, (page, line)
         source = site / "_sources" / "notebooks" / path.name
         assert "# solution" not in source.read_text(encoding="utf-8")
     notes = {path.stem for path in (ROOT / "notebooks" / "instructor").glob("*.md")}
@@ -152,7 +173,7 @@ def test_solutions_and_notes_are_for_teachers_only(site, teachers_site):
 
 
 def test_terms_are_linked_to_the_glossary_once_a_page(site):
-    page = Page(site / "notebooks" / "07_entropy_filtered_supervision.html")
+    page = read(site / "notebooks" / "07_entropy_filtered_supervision.html")
     to = [target for target, _, _ in page.links if "glossary.html#term-" in target]
     assert len(to) > 5
     assert len(set(to)) == len(to)
@@ -160,22 +181,22 @@ def test_terms_are_linked_to_the_glossary_once_a_page(site):
 
 
 def test_commands_and_results_are_those_of_the_package(site):
-    commands = Page(site / "commands.html").text
+    commands = read(site / "commands.html").text
     for name in ("dualseg demo", "dualseg data prepare la", "dualseg notebooks record"):
         assert f"usage: {name}" in commands
     assert commands.index("what it does") < commands.index("usage: dualseg info")  # a table first
-    results = Page(site / "results.html").text
+    results = read(site / "results.html").text
     records = [p for p in (ROOT / "figures" / "records").glob("la_*.json")]
     assert records and all(path.stem in results for path in records)
 
 
 def test_teachers_find_the_time_of_each_notebook_and_its_outline(site, teachers_site):
-    times = Page(site / "teaching.html").text
+    times = read(site / "teaching.html").text
     for path in NOTEBOOKS:
         notebook = nbformat.read(path, as_version=4)
         first = notebook.cells[0].source
         assert re.search(r"Time in class \| (.+) \|", first)[1] in times
-        page = Page(teachers_site / "notebooks" / "instructor" / f"{path.stem[:2]}.html")
+        page = read(teachers_site / "notebooks" / "instructor" / f"{path.stem[:2]}.html")
         shown = page.text.split("\nOutline#")[1]
         captions = set(re.findall(rf"Figure {path.name[:2]}-\d+\.", shown))
         images = [

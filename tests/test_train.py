@@ -2,8 +2,8 @@
 
 import errno
 import gc
-import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import TRAIN, ball_case, write_la_case
+from conftest import TRAIN, ball_case, make_la, small_experiment, write_la_case
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dualseg._util.files
@@ -32,6 +32,20 @@ from dualseg.training.loop import fit
 PAIR = ("dual", "supervised")  # the other methods: test_every_method.py
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> dict[str, Run]:
+    """By method: a run of the settings of `small`, for all tests here."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    small = small_experiment(make_la(place / "LA"))
+    return {method: fit(small.replace(method=method), place / method) for method in PAIR}
+
+
+@pytest.fixture
+def finished(undisturbed, tmp_path) -> Run:
+    """A copy that is the test's own."""
+    return Run(shutil.copytree(undisturbed["dual"].folder, tmp_path / "run"))
+
+
 def weights(run: Run) -> dict[str, torch.Tensor]:
     return read_checkpoint(run.weights_path)[0]
 
@@ -43,12 +57,12 @@ def assert_same_weights(a: Run, b: Run) -> None:
 
 
 @pytest.mark.parametrize("method", PAIR)
-def test_a_run_leaves_config_data_log_and_weights(small, tmp_path, method):
-    run = fit(small.replace(method=method), tmp_path / "run")
+def test_a_run_leaves_config_data_log_and_weights(small, undisturbed, method):
+    run = undisturbed[method]
     info = run.info()
     assert run.finished
     assert not run.state_path.exists()
-    assert run.experiment() == small.replace(method=method)
+    assert run.experiment() == small.replace(method=method, root=info["config"]["root"])
     assert info["data"]["split"]["labeled"] == TRAIN[:2]
     assert info["data"]["split"]["validation"] == TRAIN[6:]
     assert info["data"]["largest_shape"] == [48, 36, 22]
@@ -74,11 +88,10 @@ def test_training_learns_the_ball(small, tmp_path):
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
 
 
-def test_same_seed_same_weights_other_seed_other_weights(small, tmp_path):
-    runs = [fit(small.replace(seed=seed), tmp_path / f"{i}") for i, seed in enumerate((0, 0, 1))]
-    assert_same_weights(runs[0], runs[1])
+def test_same_seed_same_weights_other_seed_other_weights(small, undisturbed, tmp_path):
+    assert_same_weights(undisturbed["dual"], fit(small, tmp_path / "same"))
     with pytest.raises(AssertionError):
-        assert_same_weights(runs[0], runs[2])
+        assert_same_weights(undisturbed["dual"], fit(small.replace(seed=1), tmp_path / "other"))
 
 
 @pytest.mark.fault(
@@ -87,9 +100,10 @@ def test_same_seed_same_weights_other_seed_other_weights(small, tmp_path):
 )
 @pytest.mark.parametrize("method", PAIR)
 @pytest.mark.parametrize("crash_at", [1, 2, 3, 5])
-def test_resumed_after_a_crash_bit_identical(small, tmp_path, monkeypatch, crash_at, method):
-    small = small.replace(method=method)
-    whole = fit(small, tmp_path / "whole")
+def test_resumed_after_a_crash_bit_identical(
+    small, undisturbed, tmp_path, monkeypatch, crash_at, method
+):
+    small, whole = small.replace(method=method), undisturbed[method]
     step = training._Training.train_step
 
     def crash(self, progress):
@@ -114,7 +128,7 @@ def test_resumed_after_a_crash_bit_identical(small, tmp_path, monkeypatch, crash
     "the weights are bit for bit those of an undisturbed run",
 )
 @pytest.mark.slow
-def test_killed_process_resumes_bit_identical(small, tmp_path):
+def test_killed_process_resumes_bit_identical(small, tmp_path, capsys):
     """SIGKILL half way, from outside, then --resume on the command line."""
     small = small.replace(iterations=16, checkpoint_every=5)
     whole = fit(small, tmp_path / "whole")
@@ -165,16 +179,12 @@ def test_killed_process_resumes_bit_identical(small, tmp_path):
     process.kill()
     process.wait()
     assert not Run(out).finished
-    command.append("--resume")
-    done = subprocess.run(
-        command, env=environment, capture_output=True, encoding="utf-8", check=True
-    )
-    assert "finished, 16 steps" in done.stdout
+    words = [*command[3:], "--resume"]
+    assert main(words) == 0
+    assert "finished, 16 steps" in capsys.readouterr().out
     assert_same_weights(whole, Run(out))
-    again = subprocess.run(
-        command, env=environment, capture_output=True, encoding="utf-8", check=True
-    )
-    assert "this run is finished; nothing to do" in again.stdout
+    assert main(words) == 0
+    assert "this run is finished; nothing to do" in capsys.readouterr().out
 
 
 @pytest.mark.fault(
@@ -183,11 +193,10 @@ def test_killed_process_resumes_bit_identical(small, tmp_path):
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ on Windows")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
-def test_signal_writes_a_checkpoint_and_resumes(small, tmp_path, monkeypatch, name):
+def test_signal_writes_a_checkpoint_and_resumes(small, undisturbed, tmp_path, monkeypatch, name):
     number = getattr(signal, name)  # Windows has no SIGUSR1
     handler = signal.getsignal(number)
     small = small.replace(checkpoint_every=1000)
-    whole = fit(small, tmp_path / "whole")
     step = training._Training.train_step
 
     def interrupted_step(self, progress):
@@ -204,7 +213,7 @@ def test_signal_writes_a_checkpoint_and_resumes(small, tmp_path, monkeypatch, na
     assert len(run.log()) == 4
     monkeypatch.undo()
     assert signal.getsignal(number) == handler
-    assert_same_weights(whole, fit(small, tmp_path / "cut", resume=True))
+    assert_same_weights(undisturbed["dual"], fit(small, tmp_path / "cut", resume=True))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ on Windows")
@@ -231,7 +240,7 @@ def test_a_second_signal_while_the_first_is_answered_is_told_too(small, tmp_path
     "SIGTERM in the last step of a training",
     "the run is finished; whoever called it is told to stop",
 )
-def test_a_signal_in_the_last_step_is_not_lost(small, tmp_path, monkeypatch):
+def test_a_signal_in_the_last_step_is_not_lost(small, undisturbed, tmp_path, monkeypatch):
     step = training._Training.train_step
 
     def interrupted_step(self, progress):
@@ -244,8 +253,7 @@ def test_a_signal_in_the_last_step_is_not_lost(small, tmp_path, monkeypatch):
         fit(small, tmp_path / "run")
     assert stopped.value.number == signal.SIGTERM
     assert Run(tmp_path / "run").finished and not Run(tmp_path / "run").state_path.exists()
-    monkeypatch.undo()
-    assert_same_weights(Run(tmp_path / "run"), fit(small, tmp_path / "undisturbed"))
+    assert_same_weights(Run(tmp_path / "run"), undisturbed["dual"])
 
 
 def run_in_pieces(experiment, out) -> list[Run]:
@@ -263,10 +271,12 @@ def run_in_pieces(experiment, out) -> list[Run]:
 )
 @pytest.mark.parametrize("method", PAIR)
 @pytest.mark.slow
-def test_minutes_that_are_up_end_a_call_with_a_checkpoint(small, tmp_path, observed, method):
+def test_minutes_that_are_up_end_a_call_with_a_checkpoint(
+    small, undisturbed, tmp_path, observed, method
+):
     small = small.replace(method=method, checkpoint_every=1000)
     runs = run_in_pieces(small, tmp_path / "pieces")
-    assert_same_weights(runs[-1], fit(small, tmp_path / "whole", max_minutes=1e9))
+    assert_same_weights(runs[-1], undisturbed[method])
     observed(f"{len(runs)} calls of a step each; the same weights")
     assert len(runs) == small.train.iterations
 
@@ -291,28 +301,25 @@ def test_minutes_that_are_none(small, tmp_path, minutes):
     assert not (tmp_path / "run").exists()
 
 
-def test_finished_run_is_left_alone(small, tmp_path):
-    run = fit(small, tmp_path / "run")
-    before = run.weights_path.stat().st_mtime_ns
-    assert fit(small, tmp_path / "run", resume=True).finished
-    assert run.weights_path.stat().st_mtime_ns == before
+def test_finished_run_is_left_alone(finished):
+    before = finished.weights_path.stat().st_mtime_ns
+    assert fit(finished.experiment(), finished.folder, resume=True).finished
+    assert finished.weights_path.stat().st_mtime_ns == before
 
 
-def test_existing_run_is_not_overwritten(small, tmp_path):
-    fit(small, tmp_path / "run")
+def test_existing_run_is_not_overwritten(finished):
     with pytest.raises(DualsegError, match="holds a finished run already; measure it with"):
-        fit(small, tmp_path / "run")
+        fit(finished.experiment(), finished.folder)
 
 
 @pytest.mark.fault(
     "a resume with other settings",
     "refused, naming the settings and both values",
 )
-def test_resume_with_other_settings_is_refused(small, tmp_path):
-    fit(small, tmp_path / "run")
+def test_resume_with_other_settings_is_refused(finished):
     words = "started with seed = 0, iterations = 6, now asked for seed = 1, iterations = 9; resume"
     with pytest.raises(DualsegError, match=words):
-        fit(small.replace(iterations=9, seed=1), tmp_path / "run", resume=True)
+        fit(finished.experiment().replace(iterations=9, seed=1), finished.folder, resume=True)
 
 
 def test_resume_with_another_method_is_refused(small, tmp_path, monkeypatch):
@@ -376,9 +383,8 @@ def test_nan_names_step_term_and_cases_and_keeps_the_checkpoint(small, tmp_path,
     "the earlier one stays, and the training goes on from it, bit for bit",
 )
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="no /proc here")
-def test_full_disk_keeps_the_old_checkpoint(small, tmp_path, monkeypatch):
+def test_full_disk_keeps_the_old_checkpoint(small, undisturbed, tmp_path, monkeypatch):
     """The second checkpoint fails; the first one is still there, and the run goes on from it."""
-    whole = fit(small, tmp_path / "whole")
     fsync, checkpoints = os.fsync, []
 
     def full(descriptor):
@@ -395,7 +401,7 @@ def test_full_disk_keeps_the_old_checkpoint(small, tmp_path, monkeypatch):
         fit(small, tmp_path / "cut")
     monkeypatch.undo()
     assert read_checkpoint(Run(tmp_path / "cut").state_path)[1]["step"] == 2
-    assert_same_weights(whole, fit(small, tmp_path / "cut", resume=True))
+    assert_same_weights(undisturbed["dual"], fit(small, tmp_path / "cut", resume=True))
 
 
 @pytest.mark.fault(
@@ -528,12 +534,11 @@ def test_cuda_trains_resumes_and_evaluates(small, tmp_path, monkeypatch):
     "a log whose last line is torn",
     "the torn line is left out",
 )
-def test_torn_log_line_is_dropped(small, tmp_path, monkeypatch):
-    run = fit(small, tmp_path / "run")
-    whole = run.log()
-    with run.log_path.open("a") as file:
+def test_torn_log_line_is_dropped(finished):
+    whole = finished.log()
+    with finished.log_path.open("a") as file:
         file.write('{"step": 7, "loss"')
-    assert run.log() == whole
+    assert finished.log() == whole
 
 
 def test_unknown_method(small, tmp_path):
@@ -559,12 +564,11 @@ def test_volume_smaller_than_the_patch_is_padded(small, tmp_path):
     "weights of other networks",
     "refused, naming the tensor and both shapes",
 )
-def test_checkpoint_of_another_architecture(small, tmp_path):
-    run = fit(small, tmp_path / "run")
+def test_checkpoint_of_another_architecture(small, finished):
     other = build_method(small.replace(filters=4), dataset_spec("la"))
-    write_checkpoint(run.weights_path, other, {}, {"step": 6})
+    write_checkpoint(finished.weights_path, other, {}, {"step": 6})
     with pytest.raises(DualsegError, match="holds other networks than .*tensor 'a.decoder.blocks"):
-        run.load_method(torch.device("cpu"))
+        finished.load_method(torch.device("cpu"))
 
 
 @pytest.mark.fault(
@@ -572,14 +576,13 @@ def test_checkpoint_of_another_architecture(small, tmp_path):
     "one sentence that names the file",
 )
 @pytest.mark.parametrize("damage", ["truncated", "text", "empty"])
-def test_damaged_checkpoint(small, tmp_path, damage):
-    run = fit(small, tmp_path / "run")
-    content = run.weights_path.read_bytes()
-    run.weights_path.write_bytes(
+def test_damaged_checkpoint(finished, damage):
+    content = finished.weights_path.read_bytes()
+    finished.weights_path.write_bytes(
         {"truncated": content[: len(content) // 2], "text": b"hello", "empty": b""}[damage]
     )
     with pytest.raises(DualsegError, match=r"last.safetensors: expected a checkpoint .*damaged"):
-        run.load_method(torch.device("cpu"))
+        finished.load_method(torch.device("cpu"))
 
 
 def test_unfinished_run_is_not_loaded(small, tmp_path, monkeypatch):
@@ -608,15 +611,8 @@ def test_polynomial_learning_rate():
     assert config.learning_rate_at(Progress(10000, 20000)) == pytest.approx(0.01 * 0.5**0.9)
 
 
-def test_records_are_strict_json(small, tmp_path):
-    run = fit(small, tmp_path / "run")
-    json.loads(
-        run.info_path.read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(name)
-    )
-
-
-def test_reading_a_checkpoint_again_and_again_leaves_nothing_behind(small, tmp_path):
-    path = fit(small, tmp_path / "run").weights_path
+def test_reading_a_checkpoint_again_and_again_leaves_nothing_behind(undisturbed):
+    path = undisturbed["dual"].weights_path
 
     def blocks_after(reads: int) -> int:
         for _ in range(reads):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -52,6 +53,7 @@ HEADER = (
     "records",
 )
 WORDS = {"labeled": "{} labels", "labeled_percent": "{} % labels", "gamma": "gamma {}"}
+_Evidence = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,9 @@ def paper_claims(folder: str | Path = PUBLISHED) -> list[Claim]:
         settings.
     """
     ledger = read_toml("claims.toml")
+    evidence = list(_evidence(ledger, Path(folder)))
     found = [
-        _of_row(table, row, ledger, Path(folder)) for table in PLACES for row in paper_table(table)
+        _of_row(table, row, ledger, evidence) for table in PLACES for row in paper_table(table)
     ]
     for statement in ledger["statement"]:
         status = "cannot be checked" if "why" in statement else "not run"
@@ -141,7 +144,9 @@ def claims_table(found: Sequence[Claim], markdown: bool = False) -> str:
     return "\n\n".join(parts)
 
 
-def _of_row(table: str, row: dict[str, Any], ledger: dict[str, Any], folder: Path) -> Claim:
+def _of_row(
+    table: str, row: dict[str, Any], ledger: dict[str, Any], evidence: list[_Evidence]
+) -> Claim:
     place = ledger["comparisons"][row["dataset"]] if table == "comparison" else PLACES[table]
     names = [key for key in list(row)[: list(row).index("dice")] if key not in _NOT_NAMED]
     names = names if table == "comparison" else ["dataset", *names]
@@ -150,9 +155,9 @@ def _of_row(table: str, row: dict[str, Any], ledger: dict[str, Any], folder: Pat
     for entry in ledger["uncheckable"]:
         if _is_about(entry, table, row):
             return Claim(place, what, printed, "cannot be checked", why=entry["why"])
-    for entry in ledger["evidence"]:
+    for entry, records in evidence:
         if _is_about(entry, table, row):
-            return _measured(place, what, printed, row, entry, folder)
+            return _measured(place, what, printed, row, entry.get("network"), records)
     return Claim(place, what, printed, "not run")
 
 
@@ -164,12 +169,16 @@ def _is_about(entry: dict[str, Any], table: str, row: dict[str, Any]) -> bool:
 
 
 def _measured(
-    place: str, what: str, printed: str, row: dict[str, Any], entry: dict[str, Any], folder: Path
+    place: str,
+    what: str,
+    printed: str,
+    row: dict[str, Any],
+    network: str | None,
+    records: list[dict[str, Any]],
 ) -> Claim:
     """A row with records: those of the paper's size decide, else they are a hint."""
-    records = _records(folder, entry["records"])
     names = tuple(record["name"] for record in records)
-    config, network = records[0]["config"], entry.get("network")
+    config = records[0]["config"]
     runs = [record["networks"][network] if network else record for record in records]
     scores = [_score(runs, key) for key in ("dice", "hd95")]
     condition = _condition(records, network)
@@ -180,22 +189,24 @@ def _measured(
     return Claim(place, what, printed, status, "; ".join(scores), "", condition, names)
 
 
-def _records(folder: Path, pattern: str) -> list[dict[str, Any]]:
-    """The records FOLDER/NAME of a pattern: of one setting, with different seeds."""
-    place, _, name = pattern.rpartition("/")
-    tested = (r for r in load_records(folder / place) if r["split"] == "test")
-    records = [r for r in tested if fnmatch(r["name"], name)]
-    if not records:
-        raise DualsegError(
-            f"{folder / place}: expected records {name!r}, which the claims ledger names, found "
-            "none; give the folder of the published records, as figures/records."
-        )
-    if any(not _same_setting(records[0]["config"], record["config"]) for record in records):
-        raise DualsegError(
-            f"{folder / place}: expected records {name!r} that differ in their seed only, found "
-            "other settings, too; give the other runs another name."
-        )
-    return records
+def _evidence(ledger: dict[str, Any], folder: Path) -> Iterator[_Evidence]:
+    """Entries of the ledger, with their records: of one setting, with different seeds."""
+    load = functools.cache(load_records)  # most entries name records of one folder
+    for entry in ledger["evidence"]:
+        place, _, name = entry["records"].rpartition("/")
+        tested = (record for record in load(folder / place) if record["split"] == "test")
+        records = [record for record in tested if fnmatch(record["name"], name)]
+        if not records:
+            raise DualsegError(
+                f"{folder / place}: expected records {name!r}, which the claims ledger names, "
+                "found none; give the folder of the published records, as figures/records."
+            )
+        if any(not _same_setting(records[0]["config"], record["config"]) for record in records):
+            raise DualsegError(
+                f"{folder / place}: expected records {name!r} that differ in their seed only, "
+                "found other settings, too; give the other runs another name."
+            )
+        yield entry, records
 
 
 def _same_setting(one: dict[str, Any], other: dict[str, Any]) -> bool:
