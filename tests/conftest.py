@@ -66,14 +66,14 @@ def make_la(root: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _la(tmp_path_factory) -> Path:
+def shared_la(tmp_path_factory) -> Path:
     return make_la(tmp_path_factory.mktemp("la") / "LA")
 
 
 @pytest.fixture
-def la_root(_la, tmp_path) -> Path:
-    """That data set; the files are the test's own."""
-    return shutil.copytree(_la, tmp_path / "LA")
+def la_root(shared_la, tmp_path) -> Path:
+    """A copy of the data set of `make_la`, for this test alone."""
+    return shutil.copytree(shared_la, tmp_path / "LA")
 
 
 def small_experiment(root: Path, **changes) -> Experiment:
@@ -98,9 +98,10 @@ def small(la_root) -> Experiment:
 
 @pytest.fixture
 def forkserver(monkeypatch):
-    """Starts processes that need not import torch: forked from one that has, and has done no more.
+    """Its processes need not import torch: they are forked from a process that has imported it.
 
-    What that one has imported is settled by the first test of a worker that needs it.
+    Python starts that process once in a worker, and the first test that needs it (also one of
+    test_sweep.py) decides what it imports.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", "crashes"])

@@ -19,7 +19,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def become(rank: int, port: int, threads: int = 1) -> None:
-    """What torchrun tells each of its processes."""
+    """Set what torchrun tells each of its processes."""
     torch.set_num_threads(threads)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(RANKS)}
     os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1"}
@@ -27,7 +27,7 @@ def become(rank: int, port: int, threads: int = 1) -> None:
 
 
 def exit_codes(context, target, *arguments) -> list[int | None]:
-    """Call `target(rank, *arguments)` in each of the processes, and wait for their ends."""
+    """Call `target(rank, *arguments)` in each of the processes, and wait until they end."""
     ranks = [context.Process(target=target, args=(rank, *arguments)) for rank in range(RANKS)]
     for process in ranks:
         process.start()

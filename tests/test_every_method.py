@@ -36,7 +36,7 @@ PRESETS = [(name, preset) for name in METHODS for preset in distinct(name)]
 
 def smoke(method: str, preset: str | None = None) -> Experiment:
     """The profile `smoke` in batches and crops that every method takes."""
-    side = 32 if method == "urpc" else 16  # which would not go through its four scales
+    side = 32 if method == "urpc" else 16  # its four scales need 32
     sizes = {"patch": (side,) * 3, "stride": (side // 2,) * 3, "filters": 2, "checkpoint_every": 2}
     sizes |= {"labeled_batch": 4, "unlabeled_batch": 4, "iterations": STEPS}
     return Experiment("phantom", "smoke", preset, method=method, **sizes)
@@ -66,9 +66,8 @@ def test_every_parameter_learns_in_a_step(name, preset):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", sorted(METHODS.keys() - {"dual", "supervised"})
-)  # see test_train.py
+# The other two: test_train.py.
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"dual", "supervised"}))
 def test_trained_broken_off_and_resumed_bit_for_bit(tmp_path, monkeypatch, name):
     experiment, kind = smoke(name), METHODS[name]
     whole = fit(experiment, tmp_path / "whole")

@@ -55,18 +55,21 @@ def test_form_outputs_stamp_and_student_copy(path):
 
 
 def with_student_copy(path: Path) -> NotebookNode:
-    """A notebook, then its student copy from the first exercise on, without what came after it.
+    """A notebook, then its student copy from the first exercise on.
 
-    Up to there the two are the same (see `check_notebook`), and need not be run twice.
+    Up to there the two are the same (see `check_notebook`), and need not be run twice. In between,
+    all names get back the values that they had before the first exercise.
     """
     both, copy = read_notebook(path), read_notebook(student_path(path)).cells
     first = next(n for n, cell in enumerate(both.cells) if "solution" in tags(cell))
     begun = next(n for n, cell in enumerate(copy) if "solution" in tags(cell))
     for number, cell in enumerate(copy):
         cell.id = f"student-{number}"
-    both.cells.insert(first, new_code_cell("_given = set(globals())"))
+    given = "_given = {name: value for name, value in globals().items() if name[0] != '_'}"
+    both.cells.insert(first, new_code_cell(given))
     forgotten = (
-        "for _name in set(globals()) - _given:\n    if _name[0] != '_': del globals()[_name]"
+        "for _name in [name for name in globals() if name[0] != '_']:\n    del globals()[_name]\n"
+        "globals().update(_given)"
     )
     both.cells += [new_markdown_cell("# The student copy"), new_code_cell(forgotten), *copy[begun:]]
     return both

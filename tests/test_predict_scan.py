@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from conftest import TEST, ball_case, make_la, small_experiment
+from conftest import TEST, ball_case, small_experiment
 from headers import HEADERS, OBLIQUE, TWO_FORMS, corners, nifti
 from nibabel.orientations import (
     aff2axcodes,
@@ -50,12 +50,11 @@ class Brightness(torch.nn.Module):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(shared_la, tmp_path_factory):
     """A run of one step on the balls, and a test case of them as an image in LPS."""
     folder = tmp_path_factory.mktemp("nifti")
-    root = make_la(folder / "LA")
-    experiment = small_experiment(root, iterations=1, method="supervised")
-    case = open_dataset("la", root).read(TEST[0])
+    experiment = small_experiment(shared_la, iterations=1, method="supervised")
+    case = open_dataset("la", shared_la).read(TEST[0])
     return fit(experiment, folder / "run"), nib.Nifti1Image(case.image, LPS), case
 
 
@@ -256,8 +255,8 @@ def test_an_exported_case_lies_as_the_data_set_says(la_root, tmp_path):
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_exports_in_every_orientation(finished, tmp_path, code):
-    dataset = open_dataset("la", finished[0].experiment().root)
+def test_exports_in_every_orientation(shared_la, tmp_path, code):
+    dataset = open_dataset("la", shared_la)
     spec = dataclasses.replace(dataset.spec, orientation=code, spacing=(1.0, 2.0, 3.0))
     export_case(dataclasses.replace(dataset, spec=spec), "TESTA", tmp_path / "image.nii")
     affine = nib.load(tmp_path / "image.nii").affine

@@ -95,7 +95,7 @@ def test_la_landmark_is_found_in_all_48_orientations(tmp_path):
 
 @pytest.mark.slow
 def test_dicom_landmark_is_found_in_ten_orientations(tmp_path):
-    """Of each order of the axes one at least, and of each choice of directions."""
+    """At least one of each order of the axes, and of each choice of directions."""
     units, label = ct(), volumes()[1]
     ids = [f"PANCREAS_{i:04d}" for i in range(1, 11)]
     for i, code in enumerate(CODES[::5]):

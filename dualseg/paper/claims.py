@@ -191,7 +191,7 @@ def _measured(
 
 def _evidence(ledger: dict[str, Any], folder: Path) -> Iterator[_Evidence]:
     """Entries of the ledger, with their records: of one setting, with different seeds."""
-    load = functools.cache(load_records)  # most entries name records of one folder
+    load = functools.cache(load_records)  # most entries name the same folder
     for entry in ledger["evidence"]:
         place, _, name = entry["records"].rpartition("/")
         tested = (record for record in load(folder / place) if record["split"] == "test")
