@@ -10,7 +10,7 @@ import yaml
 from scipy.stats import sem, t
 
 import dualseg
-from dualseg.runs.records import load_records
+from dualseg.runs.records import load_records, losses_of
 
 ROOT = Path(__file__).parent.parent
 CONDA_NAMES = {"torch": "pytorch"}
@@ -84,23 +84,22 @@ def test_readme_results_are_those_of_the_records():
 
 
 def test_readme_at_the_papers_rate_is_what_the_records_say():
-    found: dict[str, list[dict]] = {"dual": [], "supervised": []}
+    found: dict[str, list[dict]] = {"paper": [], "supervised": [], "improved": []}
     for record in load_records(ROOT / "figures" / "records" / "rate"):
         config = record["config"]
         assert (config["learning_rate"], config["schedule"]) == (0.01, "step")
-        if config["preset"] in ("paper", "default") and config["iterations"] == 3000:
-            found[config["method"]].append(record)
-    dual, floor = found["dual"], found["supervised"]
-    seeds = [[record["config"]["seed"] for record in records] for records in (dual, floor)]
-    assert seeds[0] == seeds[1]
+        if config["preset"] in ("paper", "default", "improved"):
+            found[losses_of(config) or "supervised"].append(record)
+    paper, floor = found["paper"], found["supervised"]
     words = []
-    for records in (dual, floor):
+    for records in (paper, floor, found["improved"]):
+        assert [record["config"]["seed"] for record in records] == [0, 1, 2]
         *first, last = (f"{record['mean']['dice']:.1f}" for record in records)
         words.append(", ".join(first) + f" and {last}")
     gains = np.array(
         [
             [a["dice"] - b["dice"] for a, b in zip(one["cases"], other["cases"], strict=True)]
-            for one, other in zip(dual, floor, strict=True)
+            for one, other in zip(paper, floor, strict=True)
         ]
     )
     over_cases, over_seeds = (
@@ -108,10 +107,23 @@ def test_readme_at_the_papers_rate_is_what_the_records_say():
         for some in (gains.mean(0), gains.mean(1))
     )
     shown = " ".join(readme().split())
-    assert f"`paper` has {words[0]}, `supervised` {words[1]}." in shown
-    assert f"difference is {gains.mean():.1f} points" in shown
+    assert f"`paper` has {words[0]}, `supervised` {words[1]}, `improved` {words[2]}." in shown
+    assert f"difference of `paper` and `supervised` is {gains.mean():.1f} points" in shown
     assert "over the 20 cases, {:.1f} to {:.1f},".format(*over_cases) in shown
     assert "over the three seeds, {:.0f} to {:.0f},".format(*over_seeds) in shown
+
+    long = load_records(ROOT / "figures" / "records" / "rate_6000")
+    assert [record["config"]["iterations"] for record in long] == [6000, 6000]
+    dice = {
+        losses_of(record["config"]) or "supervised": np.array([c["dice"] for c in record["cases"]])
+        for record in long
+    }
+    gain = dice["paper"] - dice["supervised"]
+    low, high = t.interval(0.95, len(gain) - 1, gain.mean(), sem(gain))
+    both = "seed 0 `paper` has {:.1f} and `supervised` {:.1f}".format(
+        *(dice[name].mean() for name in ("paper", "supervised"))
+    )
+    assert f"{both} ({gain.mean():+.1f}; over the cases {low:.1f} to {high:.1f})" in shown
 
 
 def test_readme_on_the_compared_methods_is_what_the_records_say():
