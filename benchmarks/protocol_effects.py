@@ -4,7 +4,7 @@
 test cases after every 100th step: as predicted, and with only the largest connected part of each
 mask. So the last step can be held against the step that is best on the test cases, a choice that
 some publications make. Nothing in dualseg is chosen by it. A training that is in the record already
-is not repeated; the kept ones have `--settings iterations=800 flips=false head_dropout=0`.
+is not repeated.
 """
 
 from __future__ import annotations

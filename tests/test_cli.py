@@ -193,11 +193,14 @@ def test_train_evaluate_predict_publish(capsys, la_root, tmp_path):
 
 def test_plot_steps_of_the_kept_records_and_of_none(capsys, tmp_path):
     kept, picture = Path(__file__).parents[1] / "figures" / "records", tmp_path / "steps.png"
-    draw = ("records", "plot-steps", "--out", picture, "--folder")
-    assert run(capsys, *draw, kept)[0] == 0
+    draw = ("records", "plot-steps", "--out", picture, "--folders")
+    assert run(capsys, *draw, kept / "rate", kept / "rate_6000")[0] == 0
     assert "la_paper_3000steps_rate0.01_seed0 73.6" in Image.open(picture).text["Description"]
-    assert "found none" in run(capsys, *draw, kept / "benchmarks")[2]
-    assert "several rates" in run(capsys, *draw, kept / "la")[2]
+    assert "found none" in run(capsys, *draw, kept / "phantom")[2]
+    assert "several rates" in run(capsys, *draw, kept / "compare")[2]
+    assert (
+        "expected one head_dropout in all" in run(capsys, *draw, kept / "rate", kept / "cause")[2]
+    )
     scores = ("records", "plot", "--out", picture, "--folder", kept / "validation")
     assert "expected test records of 'la', found none" in run(capsys, *scores)[2]
     assert "expected a folder" in run(capsys, *draw, kept / "nowhere")[2]

@@ -215,7 +215,7 @@ def test_methods_are_ranked_by_mean_dice_and_tested_against_the_references(known
     assert [e.key for e in comparison.entries] == ["dual:paper", "known:usual", "supervised"]
     assert [comparison.label(e) for e in comparison.entries] == ["dual", "Known-Net", "supervised"]
     assert [len(e.records) for e in comparison.entries] == [2, 1, 2]
-    assert comparison.budget.startswith("the same budget for all: 400 steps, learning rate 0.05")
+    assert comparison.budget.startswith("the same budget for all: 800 steps, learning rate 0.05")
     first, second = (("dual:paper", "supervised"), ("supervised", "dual:paper"))
     assert comparison.tests.keys() == {
         *{first, second},
@@ -341,12 +341,12 @@ REFUSED: dict[str, tuple[Callable[[], list[dict]], str]] = {
     ),
     "other test cases": (
         lambda: [record([1, 2], "dual"), record([1, 2], "supervised", ids="x")],
-        r"expected the same test cases in all, found case00 in only one of dual_400_0 and "
-        r"supervised_400_0 \(4 such cases\)",
+        r"expected the same test cases in all, found case00 in only one of dual_800_0 and "
+        r"supervised_800_0 \(4 such cases\)",
     ),
     "two budgets": (
         lambda: [record([1, 2], "dual"), record([1, 2], "supervised", iterations=100)],
-        r"expected one iterations in all, found 400 in dual_400_0 and 100 in supervised_100_0; "
+        r"expected one iterations in all, found 800 in dual_800_0 and 100 in supervised_100_0; "
         r"keep runs of different budgets",
     ),
     "two budgets of a method": (
@@ -358,7 +358,7 @@ REFUSED: dict[str, tuple[Callable[[], list[dict]], str]] = {
     ),
     "two rates": (
         lambda: [record([1, 2], "dual"), record([1, 2], "supervised", learning_rate=0.01)],
-        "expected one learning_rate in all, found 0.05 in dual_400_0 and 0.01 in supervised_400_0",
+        "expected one learning_rate in all, found 0.05 in dual_800_0 and 0.01 in supervised_800_0",
     ),
     "other sizes": (
         lambda: [record([1, 2], "dual"), record([1, 2], "supervised", filters=4)],
@@ -366,7 +366,7 @@ REFUSED: dict[str, tuple[Callable[[], list[dict]], str]] = {
     ),
     "a seed twice": (
         lambda: 2 * [record([1, 2], "dual")] + [record([1, 2], "supervised")],
-        "expected each seed of dual:paper once, found seed 0 in dual_400_0 and dual_400_0",
+        "expected each seed of dual:paper once, found seed 0 in dual_800_0 and dual_800_0",
     ),
 }
 
@@ -396,7 +396,7 @@ def test_a_common_budget_is_the_same_for_all(known, tmp_path):
         for seed in (0, 3)
     ]
     budgets = {tuple(getattr(run.train, name) for name in COMMON) for run in runs.values()}
-    assert budgets == {(200, 0.05, 0.9, 1e-4, "poly", "zscore", True)}
+    assert budgets == {(400, 0.05, 0.9, 1e-4, "poly", "zscore", False)}
     runs = planned(tmp_path, "supervised", "dual", settings=["learning_rate=0.01"])
     assert {run.train.learning_rate for run in runs.values()} == {0.01}
 
@@ -538,10 +538,12 @@ def test_a_ranking_is_derived_from_kept_records(tmp_path, capsys):
     kept = tmp_path / "kept"
     kept.mkdir()
     names = [
-        f"la_{what}_lesson_seed{s}.json" for what in ("supervised", "improved") for s in (0, 1)
+        f"la_{what}_8labels_lesson_seed{s}.json"
+        for what in ("supervised", "dual_improved")
+        for s in (0, 1)
     ]
     for name in names:
-        shutil.copy(RECORDS / name, kept)
+        shutil.copy(RECORDS / "compare" / name, kept)
     words = ["compare", "--records", str(kept), "--dataset", "la"]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
@@ -552,7 +554,9 @@ def test_a_ranking_is_derived_from_kept_records(tmp_path, capsys):
     with open(tmp_path / "out" / "comparison.csv", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     assert [line["method"] for line in lines] == ["dual:improved", "supervised"]
-    records = [json.loads((RECORDS / name).read_text(encoding="utf-8")) for name in names]
+    records = [
+        json.loads((RECORDS / "compare" / name).read_text(encoding="utf-8")) for name in names
+    ]
     values = np.array([[case["dice"] for case in r["cases"]] for r in records]).reshape(2, 2, -1)
     floor, ours = values.mean(1)
     scipys = stats.ttest_rel(ours, floor)
@@ -561,7 +565,7 @@ def test_a_ranking_is_derived_from_kept_records(tmp_path, capsys):
     assert float(line["t_to_supervised"]) == pytest.approx(scipys.statistic)
     assert float(line["holm_p_to_supervised"]) == pytest.approx(scipys.pvalue)  # the only test
     assert f"t(19) = {scipys.statistic:.2f}" in printed
-    seconds = sum(r["seconds"] for r in records[2:]) / 800
+    seconds = sum(r["seconds"] for r in records[2:]) / 1600
     assert float(line["seconds_a_step"]) == pytest.approx(seconds)
     assert main([*words, "--markdown"]) == 0
     tables = re.findall(r"^\| --- ", capsys.readouterr().out, re.MULTILINE)
@@ -574,8 +578,9 @@ def test_records_of_a_prepared_folder_are_ranked_by_its_path(tmp_path, capsys):
         tmp_path / "data" / MANIFEST,
         {"layout": LAYOUT, "dataset": "folder", "cases": {}, **noted_spec(spec)},
     )
-    for what in ("supervised", "improved"):
-        record = json.loads((RECORDS / f"la_{what}_lesson_seed0.json").read_text(encoding="utf-8"))
+    for what in ("supervised", "dual_improved"):
+        kept = RECORDS / "compare" / f"la_{what}_8labels_lesson_seed0.json"
+        record = json.loads(kept.read_text(encoding="utf-8"))
         record["config"]["dataset"] = "folder"
         write_json(tmp_path / "records" / f"{what}.json", record)
     words = ["compare", "--records", str(tmp_path / "records"), "--dataset"]

@@ -21,7 +21,7 @@ from dualseg.evaluation.evaluate import evaluate
 from dualseg.evaluation.record import curves
 from dualseg.evaluation.saved_masks import load_masks
 from dualseg.runs.checkpoints import write_checkpoint
-from dualseg.runs.records import load_records, publish, table
+from dualseg.runs.records import lesson_runs, load_records, publish, table
 from dualseg.runs.run import Run
 from dualseg.training.loop import fit
 
@@ -278,12 +278,44 @@ def test_publish_copies_the_test_record_only(run, tmp_path):
 )
 def test_a_damaged_record_is_named(tmp_path, damage, said):
     path = tmp_path / "mine.json"
-    source = Path(__file__).parents[1] / "figures/records/la_paper_lesson_seed0.json"
+    source = Path(__file__).parents[1] / "figures/records/phantom_dual_lesson.json"
     record = json.loads(source.read_text())
     damage(record)
     path.write_text(json.dumps(record))
     with pytest.raises(DualsegError, match=f"mine.json: {said}"):
         load_records(tmp_path)
+
+
+def test_runs_at_the_lessons_settings_are_found_by_losses_and_seed(tmp_path):
+    kept = Path(__file__).parents[1] / "figures/records/compare"
+
+    def put(folder, name, source="la_dual_improved_8labels_lesson_seed0", **changes):
+        record = json.loads((kept / f"{source}.json").read_text(encoding="utf-8"))
+        record["config"] |= changes
+        write_json(tmp_path / folder / f"{name}.json", record | {"name": name})
+
+    put("compare", "one")
+    put("la", "two", seed=1)
+    put("la", "three", gamma=95.0)
+    put("la", "floor", "la_supervised_8labels_lesson_seed2")
+    put("compare", "other_method", "la_vnet_default_8labels_lesson_seed0")
+    put("compare", "same_name_of_preset", "la_luseg_paper_8labels_lesson_seed0")
+    put("la", "fewer_steps", iterations=400, seed=3)
+    put("la", "other_augmentation", flips=True, seed=4)
+    put("la", "other_profile", profile="full", seed=5)
+    put("la", "held_out_cases", validation=8, seed=6)
+    put("la", "more_labels", labeled=16)
+    put("la", "other_data", dataset="pancreas", seed=7)
+    put("elsewhere", "not_here", seed=8)
+    found = lesson_runs(tmp_path, "la", 8)
+    assert {key: record["name"] for key, record in found.items()} == {
+        ("improved", 0): "one",
+        ("improved", 1): "two",
+        ("improved, gamma 95.0", 0): "three",
+        ("supervised", 2): "floor",
+    }
+    assert [r["name"] for r in lesson_runs(tmp_path, "la", 16).values()] == ["more_labels"]
+    assert not lesson_runs(tmp_path / "nowhere", "la", 8)
 
 
 def test_table_by_hand():

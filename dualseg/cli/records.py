@@ -64,7 +64,7 @@ def records_beside_paper(
     Args:
         dataset: "la", "pancreas" or "brats2019".
         profile: Of the runs; only "full" has the paper's sizes.
-        folder: Folder of the records, and of those in its folder named after the data set.
+        folder: Folder of the records, and of those in its folders "compare" and DATASET.
         markdown: As a Markdown table.
     """
     from ..data.raw_files import require_folder
@@ -72,7 +72,8 @@ def records_beside_paper(
     from ..runs.records import load_records
 
     require_folder(folder)
-    records = load_records(folder) + load_records(folder / dataset)
+    places = (folder, folder / "compare", folder / dataset)
+    records = [record for place in places for record in load_records(place)]
     print(beside_paper(records, dataset, profile, markdown))
     if profile != "full":
         print(f"\nThe runs here are at {profile!r}: other networks and sizes than the paper's.")
@@ -109,51 +110,48 @@ def records_plot(out: Path, dataset: str = "la", folder: Path = Path("figures/re
 
 
 def records_plot_steps(
-    out: Path, dataset: str = "la", labeled: int = 8, folder: Path = Path("figures/records")
+    out: Path, folders: tuple[Path, ...], dataset: str = "la", labeled: int = 8
 ) -> None:
     """Draw test Dice over the number of steps and over the learning rate, a line for each method.
 
-    Records in folders within FOLDER count, too; methods that were trained in one way only do not,
-    nor runs with another dropout before the head than the data set's profile `lesson` has.
+    Methods that were trained in one way only are not drawn.
 
-    Example: dualseg records plot-steps --out figures/la_dice_over_steps.png
+    Example: dualseg records plot-steps --out steps.png --folders figures/records/budget
 
     Args:
         out: The PNG to write.
+        folders: Folders of records at the profile `lesson` that differ in method, seed, number of
+            steps, learning rate and schedule only.
         dataset: Name of the data set.
         labeled: Number of labeled cases.
-        folder: Folder of the records.
     """
     _require_png(out)
-    from ..config.training import TrainConfig
-    from ..data.known import dataset_spec
     from ..data.raw_files import require_folder
     from ..plotting.charts import plot_over_steps
     from ..plotting.style import save
-    from ..runs.records import load_records
+    from ..runs.records import load_records, require_same
 
-    require_folder(folder)
-    places = [folder, *(p for p in folder.iterdir() if p.is_dir() and p.name != "benchmarks")]
+    for folder in folders:
+        require_folder(folder)
     wanted = {"dataset": dataset, "labeled": labeled, "profile": "lesson"}
-    # Other dropouts would hide what the steps do. Older records, of LA, do not name theirs.
-    usual, older = dataset_spec(dataset).profiles["lesson"].head_dropout, TrainConfig().head_dropout
     records = [
         record
-        for place in places
-        for record in load_records(place)
-        if record["split"] == "test"
-        and wanted.items() <= record["config"].items()
-        and record["config"].get("head_dropout", older) == usual
+        for folder in folders
+        for record in load_records(folder)
+        if record["split"] == "test" and wanted.items() <= record["config"].items()
     ]
+    named = ", ".join(str(folder) for folder in folders)
     if not records:
-        raise DualsegError(f"{folder}: expected records of {dataset!r} at 'lesson', found none.")
+        raise DualsegError(f"{named}: expected records of {dataset!r} at 'lesson', found none.")
+    # Else a line would join runs that differ in more than it says.
+    require_same(records, ("resolution", "patch", "filters", "head_dropout", "flips", "validation"))
     means = ", ".join(f"{r['name']} {r['mean']['dice']:.1f}" for r in records)
     alt = f"Test Dice over training steps and over learning rates; {means}."
     try:
         figure = plot_over_steps(records)
     except ValueError as error:
         raise DualsegError(
-            f"{folder}: expected records of one method at several rates or numbers of steps, "
+            f"{named}: expected records of one method at several rates or numbers of steps, "
             "found none."
         ) from error
     save(figure, out, alt=alt)

@@ -21,7 +21,7 @@ SMOKE = TrainConfig(filters=4, iterations=6, checkpoint_every=2)
 LESSON = TrainConfig(
     filters=8,
     head_dropout=0.0,  # of 8 channels it would leave none in 1 of 256 samples
-    iterations=400,
+    iterations=800,
     learning_rate=0.05,
     schedule="poly",
 )

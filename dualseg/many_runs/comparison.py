@@ -19,7 +19,7 @@ from ..data.known import dataset_spec, resolve_dataset
 from ..data.spec import DatasetSpec, prepared_spec
 from ..errors import DualsegError, require_one_of
 from ..methods import METHODS
-from ..runs.records import losses_of
+from ..runs.records import losses_of, require_same
 from .compare import BATCH, COMMON, OWN, own_budget
 from .ranking import PairedTest, Spread, holm, paired_test, probability_first, run_means, spread
 
@@ -206,7 +206,7 @@ def compare_records(
         _require_other_seeds(entry)
     every = [record for entry in entries for record in entry.records]
     _require_same_cases(every)
-    _require_same(every, SIZES)
+    require_same(every, SIZES)
     return Comparison(entries, _budget(entries))
 
 
@@ -228,7 +228,7 @@ def _chosen(
 
 
 def _require_other_seeds(entry: Entry) -> None:
-    _require_same(entry.records, (*COMMON, *BATCH))
+    require_same(entry.records, (*COMMON, *BATCH))
     for one, other in zip(entry.records, entry.records[1:], strict=False):
         if one["config"]["seed"] == other["config"]["seed"]:
             raise DualsegError(
@@ -250,26 +250,12 @@ def _require_same_cases(records: Sequence[dict[str, Any]]) -> None:
             )
 
 
-def _require_same(records: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
-    """All records have the same value of each setting that they know (older ones lack some)."""
-    for name in names:
-        known = [record for record in records if name in record["config"]]
-        for other in known[1:]:
-            values = known[0]["config"][name], other["config"][name]
-            if values[0] != values[1]:
-                raise DualsegError(
-                    f"records: expected one {name} in all, found {values[0]} in "
-                    f"{known[0]['name']} and {values[1]} in {other['name']}; keep runs of "
-                    "different budgets in folders of their own."
-                )
-
-
 def _budget(entries: Sequence[Entry]) -> str:
     """The budget in words; raises DualsegError where it is neither common nor each method's own."""
     every = [record for entry in entries for record in entry.records]
     scale = _own_scale(entries)
     try:
-        _require_same(every, COMMON)
+        require_same(every, COMMON)
     except DualsegError:
         if scale is None:
             raise

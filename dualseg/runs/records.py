@@ -56,6 +56,41 @@ def load_records(folder: str | Path = PUBLISHED) -> list[dict[str, Any]]:
     return [_read_record(path) for path in sorted(paths)]
 
 
+def lesson_runs(
+    folder: str | Path, dataset: str, labeled: int
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """Find the published runs of the two networks at the profile `lesson`.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The published records; those in its folders `compare` and DATASET count.
+    dataset : str
+    labeled : int
+        Number of labeled cases.
+
+    Returns
+    -------
+    dict
+        (what the networks learned from, seed) -> record. That is "supervised", or the preset with
+        what was changed in it. Runs with other sizes, rates or steps than the profile's are left
+        out.
+
+    Raises
+    ------
+    DualsegError
+        For a file that is no record.
+    """
+    found = {}
+    wanted = {"dataset": dataset, "profile": "lesson", "labeled": labeled}
+    for record in (r for part in ("compare", dataset) for r in load_records(Path(folder) / part)):
+        config = record["config"]
+        own = config["method"] in ("supervised", "dual") and not config.get("validation")
+        if own and wanted.items() <= config.items() and not changes_mark(config):
+            found[losses_of(config) or config["method"], config["seed"]] = record
+    return dict(sorted(found.items()))
+
+
 def _read_record(path: Path) -> dict[str, Any]:
     record = read_json(path)
     require_fields(record, _RECORD, path)
@@ -182,6 +217,23 @@ def losses_of(config: dict[str, Any]) -> str:
         usual = asdict(preset_settings(config["method"], start, config["dataset"]))
     changed = [f"{name} {config[name]}" for name, v in usual.items() if config.get(name, v) != v]
     return ", ".join([start, *changed] if several else changed)
+
+
+def require_same(records: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """Raise DualsegError unless all records have the same value of each setting.
+
+    Older records lack some settings, and count for those that they have.
+    """
+    for name in names:
+        known = [record for record in records if name in record["config"]]
+        for other in known[1:]:
+            values = known[0]["config"][name], other["config"][name]
+            if values[0] != values[1]:
+                raise DualsegError(
+                    f"records: expected one {name} in all, found {values[0]} in "
+                    f"{known[0]['name']} and {values[1]} in {other['name']}; keep runs of "
+                    "different budgets in folders of their own."
+                )
 
 
 def _plain(value: Any) -> Any:

@@ -95,6 +95,6 @@ WRONG = {
         ((1, "CPS loss"), "which curve has seen a true label"),
         ((0, "supervised loss"), "agree on background"),
         ((1, "Dice"), "one of disagreement"),
-        (("one", "supervised loss"), "a seed as the first answer"),
+        (("one", "supervised loss"), "a pair as the first answer"),
     ],
 }

@@ -136,17 +136,17 @@ def exercise_3(predicted: Sequence[float]) -> None:
 
 
 @exercise
-def exercise_4(better_seed: int, telling_curve: str) -> None:
+def exercise_4(better_pair: int, telling_curve: str) -> None:
     """Agreement against accuracy, from curves."""
-    better_seed = whole(better_seed, "a seed as the first answer, 0 or 1")
+    better_pair = whole(better_pair, "a pair as the first answer, 0 or 1")
     telling_curve = word(telling_curve, ("disagreement", "CPS loss", "supervised loss"))
     expect(
         telling_curve == "supervised loss",
         f"the {telling_curve} compares the networks with each other: two that call everything "
         "background would look perfect; which curve has seen a true label?",
     )
-    expect(better_seed in (0, 1), "the first answer is a seed, 0 or 1")
+    expect(better_pair in (0, 1), "the first answer is a pair, 0 or 1")
     expect(
-        better_seed == 1,
-        "no disagreement, but a higher supervised loss: at step 24 these two agree on background",
+        better_pair == 1,
+        "no disagreement, but a higher supervised loss: at step 64 these two agree on background",
     )

@@ -88,12 +88,8 @@ BRATS2019 = DatasetSpec(
     labeled=25,
     validation=25,
     profiles={
-        "smoke": replace(
-            SMOKE, resolution="quarter", patch=(32, 32, 32), stride=(16, 16, 16), flips=True
-        ),
-        "lesson": replace(
-            LESSON, resolution="quarter", patch=(32, 32, 32), stride=(16, 16, 16), flips=True
-        ),
+        "smoke": replace(SMOKE, resolution="quarter", patch=(32, 32, 32), stride=(16, 16, 16)),
+        "lesson": replace(LESSON, resolution="quarter", patch=(32, 32, 32), stride=(16, 16, 16)),
         "full": TrainConfig(
             patch=(96, 96, 96),
             stride=(64, 64, 64),

@@ -81,17 +81,8 @@ LA = DatasetSpec(
     orientation="LPS",
     labeled=8,
     profiles={
-        "smoke": replace(
-            SMOKE, resolution="quarter", patch=(32, 32, 16), stride=(16, 16, 8), flips=True
-        ),
-        "lesson": replace(
-            LESSON,
-            resolution="quarter",
-            patch=(48, 32, 32),
-            stride=(24, 16, 16),
-            flips=True,
-            head_dropout=0.5,  # as its kept records have it
-        ),
+        "smoke": replace(SMOKE, resolution="quarter", patch=(32, 32, 16), stride=(16, 16, 8)),
+        "lesson": replace(LESSON, resolution="quarter", patch=(48, 32, 32), stride=(24, 16, 16)),
         "full": TrainConfig(checkpoint_every=500),
     },
     lists={"la": "UA-MT and every method after it"},

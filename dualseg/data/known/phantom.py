@@ -35,7 +35,13 @@ PHANTOM = DatasetSpec(
     labeled=4,
     profiles={
         "smoke": replace(SMOKE, resolution="quarter", patch=(16, 16, 16), stride=(8, 8, 8)),
-        "lesson": replace(LESSON, resolution="half", patch=(48, 32, 32), stride=(24, 16, 16)),
+        "lesson": replace(
+            LESSON,
+            resolution="half",
+            patch=(48, 32, 32),
+            stride=(24, 16, 16),
+            iterations=400,  # for the demo to take 5 minutes
+        ),
         "full": TrainConfig(patch=(96, 80, 64), stride=(48, 40, 32), checkpoint_every=500),
     },
     lists={"phantom": "ours"},
