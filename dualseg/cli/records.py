@@ -82,7 +82,7 @@ def records_beside_paper(
 def records_plot(out: Path, dataset: str = "la", folder: Path = Path("figures/records")) -> None:
     """Draw Dice and 95HD of every test case of all published runs on a data set, side by side.
 
-    Example: dualseg records plot --dataset la --out scores.png
+    Example: dualseg records plot --folder figures/records/la --out scores.png
 
     Args:
         out: The PNG to write.
