@@ -316,6 +316,9 @@ def test_runs_at_the_lessons_settings_are_found_by_losses_and_seed(tmp_path):
     }
     assert [r["name"] for r in lesson_runs(tmp_path, "la", 16).values()] == ["more_labels"]
     assert not lesson_runs(tmp_path / "nowhere", "la", 8)
+    put("la", "again")
+    with pytest.raises(DualsegError, match="one run of improved with seed 0, found one and again"):
+        lesson_runs(tmp_path, "la", 8)
 
 
 def test_table_by_hand():

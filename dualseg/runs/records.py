@@ -79,15 +79,21 @@ def lesson_runs(
     Raises
     ------
     DualsegError
-        For a file that is no record.
+        For a file that is no record, and where a run is there twice.
     """
-    found = {}
+    found: dict[tuple[str, int], dict[str, Any]] = {}
     wanted = {"dataset": dataset, "profile": "lesson", "labeled": labeled}
     for record in (r for part in ("compare", dataset) for r in load_records(Path(folder) / part)):
         config = record["config"]
         own = config["method"] in ("supervised", "dual") and not config.get("validation")
         if own and wanted.items() <= config.items() and not changes_mark(config):
-            found[losses_of(config) or config["method"], config["seed"]] = record
+            key = losses_of(config) or config["method"], config["seed"]
+            if key in found:
+                raise DualsegError(
+                    f"{folder}: expected one run of {key[0]} with seed {key[1]}, found "
+                    f"{found[key]['name']} and {record['name']}; leave one of them out."
+                )
+            found[key] = record
     return dict(sorted(found.items()))
 
 
