@@ -65,11 +65,23 @@ def test_every_named_record_is_of_the_rows_data_and_labels():
         for path in paths:
             config = json.loads(path.read_text(encoding="utf-8"))["config"]
             assert config["dataset"] == entry["where"]["dataset"]
-            assert config["labeled"] == entry["where"].get("labeled", 8)
+            of_percent = {10: 8, 20: 16}[entry["where"].get("labeled_percent", 10)]  # of 80 cases
+            assert config["labeled"] == entry["where"].get("labeled", of_percent)
             row, method = entry["where"].get("method", "Ours"), config["method"]
             alone = "supervised" if "network" in entry else "vnet"
             named = {"Ours": "dual", "V-Net (supervised only)": alone}
             assert method == named.get(row) or METHODS[method].title == row
+
+
+def test_beside_a_curve_of_figure_8_stand_the_runs_that_differ_in_that_setting(ledger):
+    (claim,) = (c for c in ledger if c.place == "Fig. 8" and c.what.startswith("T_p"))
+    found = dict(words.split(": ") for words in claim.hint.split("; "))
+    assert len(found) == len(claim.records) >= 3 and "0.5" in found
+    for name, (value, dice) in zip(claim.records, found.items(), strict=True):
+        (path,) = RECORDS.glob(f"*/{name}.json")
+        record = json.loads(path.read_text(encoding="utf-8"))
+        assert record["config"]["temperature"] == float(value)
+        assert f"{record['mean']['dice']:.2f}" == dice
 
 
 def with_changed(folder: Path, change) -> Path:

@@ -504,6 +504,16 @@ def test_dice_over_steps_has_a_panel_a_rate_and_goes_through_the_means_of_seeds(
         plot_over_steps(records[-1:])
 
 
+def test_methods_whose_presets_have_the_same_name_are_two_lines():
+    both = [trained(m, 70, n, 0.05) for m in ("dual", "cpcl") for n in (100, 400)]
+    for one in both:
+        one["config"] |= {"preset": "paper", "dataset": "la"}
+    names = [text.get_text() for text in plot_over_steps(both).legends[0].get_texts()]
+    assert names == ["paper", "cpcl, paper"]
+    ticks = plot_comparison(both).axes[-1].get_xticklabels()
+    assert [tick.get_text().split("\nseed")[0] for tick in ticks[1:3]] == ["paper", "cpcl\npaper"]
+
+
 # --- Colours
 
 

@@ -16,6 +16,7 @@ from ..errors import DualsegError
 from ..runs.records import (
     PUBLISHED,
     changes_mark,
+    lesson_runs,
     load_records,
     losses_of,
     mean_of_cases,
@@ -107,9 +108,8 @@ def paper_claims(folder: str | Path = PUBLISHED) -> list[Claim]:
     found = [
         _of_row(table, row, ledger, evidence) for table in PLACES for row in paper_table(table)
     ]
-    for statement in ledger["statement"]:
-        status = "cannot be checked" if "why" in statement else "not run"
-        found.append(Claim("Fig. 8", status=status, **statement))
+    runs = lesson_runs(folder, "la", 8)
+    found += [_of_statement(statement, runs) for statement in ledger["statement"]]
     return found + _of_sizes()
 
 
@@ -235,6 +235,27 @@ def _condition(records: list[dict[str, Any]], network: str | None) -> str:
         over,
     ]
     return "; ".join(parts)
+
+
+def _of_statement(
+    statement: dict[str, str], runs: dict[tuple[str, int], dict[str, Any]]
+) -> Claim:
+    """What the text says of a curve, beside the runs of `paper` in which that setting differs."""
+    status = "cannot be checked" if "why" in statement else "not run"
+    words = {key: statement[key] for key in ("what", "printed", "why") if key in statement}
+    records = {
+        record["config"][statement["setting"]]: record
+        for (name, seed), record in runs.items()
+        if "setting" in statement and seed == 0
+        if name == "paper" or name.startswith(f"paper, {statement['setting']} ")
+    }
+    if len(records) < 2:
+        return Claim("Fig. 8", status=status, **words)
+    records = dict(sorted(records.items()))
+    dice = "; ".join(f"{value:g}: {r['mean']['dice']:.2f}" for value, r in records.items())
+    names = tuple(record["name"] for record in records.values())
+    condition = _condition([next(iter(records.values()))], None)
+    return Claim("Fig. 8", status=status, hint=dice, condition=condition, records=names, **words)
 
 
 def _of_sizes() -> list[Claim]:

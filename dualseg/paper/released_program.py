@@ -1,10 +1,11 @@
 """The unlabeled losses of the released program, re-created from a description of its behavior.
 
-It computes pseudo-label, entropy-filter and contrast losses and adds them to the total, yet no
-weight ever moves by them: the first two are taken of detached outputs, the third without gradient;
-and the entropy is taken of logits, so that percentile and contrast are NaN. This module shows that
-on any input (`dualseg gradients`); nothing trains with it. What that program does optimize is the
-preset "released".
+It computes a pseudo-label loss of each network, meant to be filtered by entropy, and a contrast,
+and adds them to the total, yet no weight ever moves by them: the first is taken of detached
+outputs, the second without gradient; and the entropy is taken of logits, so that percentile and
+contrast are NaN. It has no loss like eq. 8, in which each network learns the other's label. This
+module shows that on any input (`dualseg gradients`); nothing trains with it. What that program does
+optimize is the preset "released".
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ def released_unlabeled_terms(
     Parameters
     ----------
     out_a, out_b : logits (B, 2, X, Y, Z) and features (B, F, X, Y, Z) of each network
-    repaired : take the entropy of the softmax, so that all three losses are numbers; there is still
-        no gradient
+    repaired : take the entropy of the softmax, so that both losses are numbers; there is still no
+        gradient
 
     Returns
     -------
     dict
-        "cross_pseudo": cross-entropy of each network's detached softmax (taken for logits) against
-        the other's label. "entropy_filtered": of the same against the union of both labels where
-        not both "entropies" are above their 20th percentile. "contrast": distance of what that
-        filter ignores to the mean features of the rest, under no_grad.
+        "entropy_filtered": cross-entropy of each network's detached softmax (taken for logits)
+        against the union of both labels, where not both "entropies" are above their 20th
+        percentile. "contrast": distance of what that filter ignores to the mean features of the
+        rest, under no_grad.
     """
     soft_a, soft_b = (out.logits.softmax(1).clone().detach() for out in (out_a, out_b))
     label_a, label_b = pseudo_label(soft_a), pseudo_label(soft_b)
@@ -50,7 +51,6 @@ def released_unlabeled_terms(
     with torch.no_grad():
         contrast = _contrast(out_a.features, target, label_a)
     return {
-        "cross_pseudo": F.cross_entropy(soft_a, label_b) + F.cross_entropy(soft_b, label_a),
         "entropy_filtered": sum(filtered) * target.numel() / kept,
         "contrast": contrast,
     }

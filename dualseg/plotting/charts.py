@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..methods import METHODS
-from ..runs.records import losses_of
+from ..runs.records import name_of
 from .style import ROLES, WIDTH, styles
 
 SCHEDULES = {"poly": "(1 - t)^0.9", "step": "two drops to a tenth", "own": "the method's own"}
@@ -127,7 +127,7 @@ def plot_losses(logs: dict[str, Sequence[dict]]) -> Figure:
 def plot_comparison(records: Sequence[dict]) -> Figure:
     """Dice and 95HD of every test case, run by run, with each run's mean and standard error.
 
-    A run is named by its method, or by the preset of its losses. None and NaN are left out.
+    A run is named by `runs.name_of`. None and NaN are left out.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def plot_comparison(records: Sequence[dict]) -> Figure:
     """
     if not records:
         raise ValueError("plot_comparison needs at least one record, found none.")
-    labels = [losses_of(record["config"]) or record["config"]["method"] for record in records]
+    labels = [name_of(record["config"]) for record in records]
     look = styles(labels)
     words = [label.replace(",", "").split() for label in labels]
     longest = max(13, *(len(w) for ws in words for w in ws))  # 13 are in "0 of 20 empty"
@@ -200,7 +200,7 @@ def plot_over_steps(records: Sequence[dict]) -> Figure:
     for record in records:
         config = record["config"]
         way = Way(config["schedule"], config["learning_rate"], config["iterations"])
-        found = runs.setdefault(losses_of(config) or config["method"], {})
+        found = runs.setdefault(name_of(config), {})
         found.setdefault(way, []).append(record["mean"]["dice"])
     runs = {name: found for name, found in runs.items() if len(found) > 1}
     if not runs:

@@ -87,7 +87,7 @@ def lesson_runs(
         config = record["config"]
         own = config["method"] in ("supervised", "dual") and not config.get("validation")
         if own and wanted.items() <= config.items() and not changes_mark(config):
-            key = losses_of(config) or config["method"], config["seed"]
+            key = name_of(config), config["seed"]
             if key in found:
                 raise DualsegError(
                     f"{folder}: expected one run of {key[0]} with seed {key[1]}, found "
@@ -196,6 +196,26 @@ def changes_mark(config: dict[str, Any]) -> str:
     usual = asdict(profiles[config["profile"]])
     same = (_plain(config.get(n, v)) == _plain(v) for n, v in usual.items())  # older ones lack some
     return "" if all(same) else "*"
+
+
+def name_of(config: dict[str, Any]) -> str:
+    """Name what a configuration trains, for a chart or a list.
+
+    Parameters
+    ----------
+    config : dict
+        The flat configuration in a record.
+
+    Returns
+    -------
+    str
+        Of the method "dual" the losses alone (see `losses_of`), as the presets have names of
+        their own; of others the method, with its losses where it has several.
+    """
+    losses = losses_of(config)
+    if config["method"] == "dual":
+        return losses or "dual"
+    return ", ".join(part for part in (config["method"], losses) if part)
 
 
 def losses_of(config: dict[str, Any]) -> str:

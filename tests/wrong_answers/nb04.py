@@ -45,9 +45,9 @@ WRONG = {
         ((lambda validation, test: test[validation.mean(1).argmax()],), "one number"),
     ],
     "exercise_4": [
-        ((3,), "two times in three"),
-        ((2,), "next to nothing"),
-        ((5,), "a smaller number"),
+        ((4,), "two times in three"),
+        ((2,), "less than every second time"),
+        ((6,), "a smaller number"),
         ((4.5,), "whole number"),
     ],
 }

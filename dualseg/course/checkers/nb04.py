@@ -83,6 +83,6 @@ def exercise_3(report: Callable[[np.ndarray, np.ndarray], float]) -> None:
 def exercise_4(enough: int) -> None:
     """Seeds of each method to see 10 points where seeds scatter by 4."""
     enough = whole(enough, "a whole number of seeds")
-    expect(enough != 3, "three see it about two times in three; four in five are asked for")
-    expect(enough > 3, "with two seeds each a t-test sees next to nothing")
-    expect(enough == 4, f"{enough} see it, but a smaller number does as well")
+    expect(enough != 4, "four see it about two times in three; four in five are asked for")
+    expect(enough > 4, f"{enough} seeds of each method see it less than every second time")
+    expect(enough == 5, f"{enough} see it, but a smaller number does as well")

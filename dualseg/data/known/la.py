@@ -85,7 +85,7 @@ LA = DatasetSpec(
         "lesson": replace(LESSON, resolution="quarter", patch=(48, 32, 32), stride=(24, 16, 16)),
         "full": TrainConfig(checkpoint_every=500),
     },
-    lists={"la": "UA-MT and every method after it"},
+    lists={"la": "UA-MT, fold 0 of MCF and LUSEG, the paper"},
     published_files=PublishedFiles,
     download=(
         "https://raw.githubusercontent.com/yulequan/UA-MT/master/data/2018LA_Seg_Training Set"
