@@ -22,5 +22,5 @@ RIGHT = {
     "exercise_3": [
         (lambda validation, test: torch.tensor(test[validation.mean(1).argmax()].mean()),),
     ],
-    "exercise_4": [(4.0,), (np.int64(4),), (torch.tensor([4]),)],
+    "exercise_4": [(5.0,), (np.int64(5),), (torch.tensor([5]),)],
 }

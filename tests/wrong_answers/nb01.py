@@ -15,6 +15,10 @@ def one_axis(index, shape):
     return shape[0] - 1 - index[0], index[1], index[2]
 
 
+def shape_of_the_toy(index, shape):
+    return 2 - index[0], 3 - index[1], index[2]
+
+
 def one_way(train, test, repeats):
     return set(train) & set(test) | {b for a, b in repeats if a in train and b in test}
 
@@ -33,6 +37,12 @@ def every_repeat(train, test, repeats):
     return (named | set(train)) & set(test)
 
 
+def also_two_of_the_test(train, test, repeats):
+    pairs = repeats + [(b, a) for a, b in repeats]
+    known = {*train, *test}
+    return set(train) & set(test) | {b for a, b in pairs if a in known and b in test}
+
+
 def both_halves(train, test, repeats):
     pairs = repeats + [(b, a) for a, b in repeats]
     leaks = {case for a, b in pairs if a in train and b in test for case in (a, b)}
@@ -46,6 +56,7 @@ WRONG = {
         ((off_by_one,), "indices start at 0"),
         ((all_axes,), "third axis runs to the head"),
         ((one_axis,), "gets the index"),
+        ((shape_of_the_toy,), "take the lengths from `shape`"),
         ((lambda index, shape: index,), "nothing is flipped"),
         ((lambda index, shape: index[0],), "three numbers"),
         ((lambda index, shape: (*index, 0),), "3 in all, found 4"),
@@ -56,6 +67,7 @@ WRONG = {
         ((only_ids,), "same patient as p1"),
         ((only_repeats,), "stands in both lists"),
         ((every_repeat,), "in no list"),
+        ((also_two_of_the_test,), "both are test ids"),
         ((both_halves,), "only test ids"),
         ((lambda train, test, repeats: 3,), "a set of ids"),
     ],

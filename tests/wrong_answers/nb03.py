@@ -35,6 +35,11 @@ def unreversed(image):
     return F.pad(image, [p for side in image.shape[2:] for p in (0, -side % 16)])
 
 
+def without_the_first_axis(image):
+    y, z = (-side % 16 for side in image.shape[3:])
+    return F.pad(image, (0, z, 0, y))
+
+
 def layers(first_only=True, padding=1, norm=True, relu=True, kernel=3, bias=True):
     def block(c, d, convolutions):
         made = []
@@ -46,6 +51,19 @@ def layers(first_only=True, padding=1, norm=True, relu=True, kernel=3, bias=True
         return made
 
     return (block,)
+
+
+def changed(*given, c=None, d=None, convolutions=None, last=None):
+    """The block with other arguments than it was given, or with another last convolution."""
+    asked = dict(zip(("c", "d", "convolutions"), given, strict=True))
+    wanted = {"c": c, "d": d, "convolutions": convolutions}
+    made = layers()[0](*(wanted[name] or value for name, value in asked.items()))
+    made[-3] = last(asked["d"]) if last else made[-3]
+    return made
+
+
+def block(**mistake):
+    return (lambda *given: changed(*given, **mistake),)
 
 
 WRONG = {
@@ -66,6 +84,7 @@ WRONG = {
         (padded(lambda side: 16 - side % 16), "stay as it is"),
         (padded(lambda side: -side % 16, both=True), "the image has moved"),
         (padded(lambda side: side % 16), "are to become"),
+        ((without_the_first_axis,), "is the first axis padded"),
     ],
     "exercise_3": [
         (layers(first_only=False), "the first one"),
@@ -73,7 +92,11 @@ WRONG = {
         (layers(padding=0), "padding=1"),
         (layers(norm=False), "no batch norm"),
         (layers(relu=False), "no ReLU"),
-        (layers(kernel=1, padding=0), "the kernels are"),
+        (layers(kernel=1, padding=0), r"layer 0 of the list: its weight is \(5, 3, 1"),
         (layers(bias=False), "have a bias"),
+        (block(last=lambda d: nn.Conv3d(d, d, 3, 1, 1, bias=False)), "a bias is missing"),
+        (block(last=lambda d: nn.Conv3d(d, d, 5, 1, 2)), r"layer 3 .* is \(5, 5, 5, 5, 5\)"),
+        (block(convolutions=2), "1 convolution was asked for, found 2"),
+        (block(c=3, d=5), "use `c` and `d`"),
     ],
 }

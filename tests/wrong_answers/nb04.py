@@ -43,6 +43,11 @@ WRONG = {
         ((lambda validation, test: validation.mean(1).max(),), "it was chosen on"),
         ((lambda validation, test: test.mean(),), "by validation"),
         ((lambda validation, test: test[validation.mean(1).argmax()],), "one number"),
+        ((lambda validation, test: test[validation[:, 0].argmax()].mean(),), "at one validation"),
+        ((lambda validation, test: test[validation[:, -1].argmax()].mean(),), "at one validation"),
+        ((lambda validation, test: test[validation.max(1).argmax()].mean(),), "the mean over all"),
+        ((lambda validation, test: test[validation.min(1).argmax()].mean(),), "the mean over all"),
+        ((lambda validation, test: test[validation.mean(1).argmax()].max(),), "expected 72"),
     ],
     "exercise_4": [
         ((4,), "two times in three"),

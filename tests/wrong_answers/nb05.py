@@ -34,6 +34,10 @@ def votes(logits, how, threshold=0.6):
     return how(logits)[:, 1] >= threshold
 
 
+def more_than(logits, threshold):
+    return logits.softmax(1)[:, 1] > threshold
+
+
 def softmax(logits):
     return logits.softmax(1)
 
@@ -99,6 +103,10 @@ WRONG = {
         (
             (lambda a, b, threshold=0.6: votes(a, softmax) ^ votes(b, softmax),),
             "threshold is not used",
+        ),
+        (
+            (lambda a, b, threshold=0.6: more_than(a, threshold) ^ more_than(b, threshold),),
+            "use >=",
         ),
         (
             (lambda a, b, threshold=0.6: votes(a, of_any_class) ^ votes(b, of_any_class),),

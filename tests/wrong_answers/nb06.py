@@ -86,6 +86,8 @@ WRONG = {
         ((list(RIGHT / 2),), "not averaged"),
         (([3.91, 0.33, 9.21],), "the truth plays no part"),
         (([3.91, 0.5, 0.02],), "moment 2"),
+        (([3.91, 0.33, 0.01],), "moment 3: that is what one network pays"),
+        (([3.91, 0.33, 0.03],), "moment 3: expected 0.02"),
         ((3.91,), "three numbers"),
         (([3.91, 0.33],), "3 in all, found 2"),
         ((["3.91", 0.33, 0.02],), "each a number, found '3.91'"),

@@ -1,6 +1,7 @@
 """What students typically write in notebook 13, and words of the hint that it must get."""
 
 import numpy as np
+from scipy.stats import t
 
 
 def moved(teacher, student, alpha, steps, keep=None):
@@ -34,7 +35,8 @@ def interval(first, second, ends=(2.5, 97.5), draws=5000):
 
 def unpaired(first, second):
     rng = np.random.default_rng(1)
-    means = [x.mean(0)[rng.integers(20, size=(5000, 20))].mean(1) for x in (first, second)]
+    n = first.shape[1]
+    means = [x.mean(0)[rng.integers(n, size=(5000, n))].mean(1) for x in (first, second)]
     return np.percentile(means[0] - means[1], [2.5, 97.5])
 
 
@@ -42,6 +44,36 @@ def of_seeds(first, second):
     rng = np.random.default_rng(1)
     means = [x.mean(1)[rng.integers(len(x), size=(5000, len(x)))].mean(1) for x in (first, second)]
     return np.percentile(means[0] - means[1], [2.5, 97.5])
+
+
+def of_seeds_too(first, second):
+    rng = np.random.default_rng(1)
+    n, means = first.shape[1], []
+    for _ in range(2000):
+        same = rng.integers(n, size=n)  # cases
+        one, two = (x[rng.integers(len(x), size=len(x))][:, same].mean() for x in (first, second))
+        means.append(one - two)
+    return np.percentile(means, [2.5, 97.5])
+
+
+def first_seeds(first, second):
+    return interval(first[:2], second[:2])
+
+
+def by_error(first, second, factor=1.96, ddof=1):
+    gain = first.mean(0) - second.mean(0)
+    error = gain.std(ddof=ddof) / np.sqrt(len(gain))
+    return gain.mean() - factor * error, gain.mean() + factor * error
+
+
+def by_t(first, second):
+    return by_error(first, second, t.ppf(0.975, first.shape[1] - 1))
+
+
+def turned_round(first, second):
+    low, high = interval(first, second)
+    mean = first.mean() - second.mean()
+    return 2 * mean - high, 2 * mean - low
 
 
 WRONG = {
@@ -74,11 +106,17 @@ WRONG = {
         ((lambda a, b: interval(b, a),), "first minus second"),
         ((lambda a, b: interval(a, b)[::-1],), "the lower end comes first"),
         ((unpaired,), "draw the differences"),
-        ((lambda a, b: np.percentile(a.mean(0) - b.mean(0), [20, 80]),), "mean of each draw"),
-        ((lambda a, b: np.percentile(a.mean(0) - b.mean(0), [2.5, 97.5]),), "far too wide"),
+        ((lambda a, b: np.percentile(a.mean(0) - b.mean(0), [2.5, 97.5]),), "mean of each draw"),
         ((lambda a, b: interval(a, b, (5, 95)),), "2.5 and 97.5"),
-        ((of_seeds,), "draw cases, not seeds"),
-        ((lambda a, b: (a - b).mean(),), "your function stopped with ValueError"),
+        ((of_seeds,), "are the same: draw cases, not seeds"),
+        ((of_seeds_too,), "average the seeds in each case, and draw cases, not seeds"),
+        ((first_seeds,), "average the seeds in each case"),
+        ((by_t,), "2.45 standard errors"),
+        ((by_error,), "1.96 standard errors"),
+        ((lambda a, b: by_error(a, b, ddof=0),), "1.96 standard errors"),
+        ((turned_round,), "with one seed of each method about"),
+        ((lambda a, b: interval(a, b, draws=200),), "at least so many"),
+        ((lambda a, b: interval(a - b, 0 * a),), "your function stopped with ValueError"),
         ((lambda a, b: a.mean() - b.mean(),), "two numbers"),
     ],
 }

@@ -16,10 +16,11 @@ Index = tuple[int, int, int]
 @exercise
 def exercise_1(index_in_ras: Callable[[Index, Index], Index]) -> None:
     """The index of a voxel after its array was turned from LPS to RAS."""
-    shape = (3, 4, 2)
-    array = np.arange(24).reshape(shape)
-    turned = array[::-1, ::-1]
-    for index in ((2, 1, 1), (0, 0, 0), (1, 3, 0)):
+    toy = (3, 4, 2)
+    asked = [(toy, (2, 1, 1)), (toy, (0, 0, 0)), (toy, (1, 3, 0)), ((5, 6, 3), (1, 4, 2))]
+    for shape, index in asked:
+        array = np.arange(np.prod(shape)).reshape(shape)
+        turned = array[::-1, ::-1]
         found = tuple(numbers(index_in_ras(index, shape), "three numbers (i, j, k)", 3))
         want = tuple(int(k) for k in np.argwhere(turned == array[index])[0])
         expect(
@@ -33,6 +34,10 @@ def exercise_1(index_in_ras: Callable[[Index, Index], Index]) -> None:
             found[2] == index[2], "the third axis runs to the head in both, so it is not flipped"
         )
         expect(
+            shape == toy or found != (2 - index[0], 3 - index[1], index[2]),
+            f"right for an array of shape {toy}, not for {shape}: take the lengths from `shape`",
+        )
+        expect(
             found == want,
             f"voxel {index} of an array of shape {shape} gets the index {want}, found {found}",
         )
@@ -41,8 +46,8 @@ def exercise_1(index_in_ras: Callable[[Index, Index], Index]) -> None:
 @exercise
 def exercise_2(leaking: Callable[[list, list, list], set]) -> None:
     """Test ids whose patient is trained on."""
-    train, test = ["p1", "p2", "p3"], ["p3", "p4", "p5", "p6"]
-    found = leaking(train, test, [("p1", "p4"), ("p5", "p2"), ("p6", "p7")])
+    train, test = ["p1", "p2", "p3"], ["p3", "p4", "p5", "p6", "p8", "p9"]
+    found = leaking(train, test, [("p1", "p4"), ("p5", "p2"), ("p6", "p7"), ("p8", "p9")])
     expect(
         isinstance(found, set | frozenset | list | tuple) and not isinstance(found, str),
         "expected a set of ids",
@@ -52,6 +57,10 @@ def exercise_2(leaking: Callable[[list, list, list], set]) -> None:
     expect("p4" in found, "p4 is the same patient as p1, who is trained on")
     expect("p5" in found, "the pair (p5, p2) is written the other way round; p5 leaks as p4 does")
     expect("p6" not in found, "p6 repeats p7, who is in no list; that is no leak")
+    expect(
+        not found & {"p8", "p9"},
+        "p8 and p9 are one patient, but both are test ids: nothing of this patient is trained on",
+    )
     expect(not found & {"p1", "p2"}, "only test ids were asked for, not those that are trained on")
     expect(found == {"p3", "p4", "p5"}, f"expected p3, p4 and p5, found {sorted(found)}")
     expect(

@@ -80,6 +80,13 @@ def exercise_2(pad_to_16: Callable[[Tensor], Tensor]) -> None:
     )
     rest = found.sum() - image.sum()
     expect(abs(rest) < 1e-2, "what is added is to be zero")
+    image = torch.rand(1, 1, 20, 16, 16)
+    sides = tuple(pad_to_16(image).shape[2:])
+    expect(
+        sides == (32, 16, 16),
+        f"an image of 20 x 16 x 16 is to become 32 x 16 x 16, found {sides}; is the first axis "
+        "padded, too?",
+    )
     fitting = torch.rand(1, 1, 16, 32, 16)
     expect(torch.equal(pad_to_16(fitting), fitting), "an image that fits is to stay as it is")
 
@@ -100,10 +107,10 @@ def exercise_3(block_layers: Callable[[int, int, int], list[nn.Module]]) -> None
         f"the second convolution comes from {layers[3].in_channels} channels, but the first one "
         "gave 5",
     )
-    expect(layers[0].bias is not None, "these convolutions have a bias")
+    biases = [layers[i].bias is not None for i in (0, 3)]
+    expect(all(biases), "a bias is missing: these convolutions have a bias, all of them")
     mine, package = nn.Sequential(*layers), conv_block(3, 5, 2)
-    shapes = [[tuple(v.shape) for v in block.state_dict().values()] for block in (mine, package)]
-    expect(shapes[0] == shapes[1], f"the kernels are {shapes[0][0]}, expected {shapes[1][0]}")
+    _same_shapes(mine, package)
     mine.load_state_dict(dict(zip(mine.state_dict(), package.state_dict().values(), strict=True)))
     image = torch.rand(2, 3, 8, 9, 10)
     found, wanted = mine(image), package(image)
@@ -112,3 +119,23 @@ def exercise_3(block_layers: Callable[[int, int, int], list[nn.Module]]) -> None
         f"the size is to be kept: padding=1; found {tuple(found.shape[2:])} of (8, 9, 10)",
     )
     expect(torch.allclose(found, wanted, atol=1e-5), "the shapes are right, the answers are not")
+    single = parts(block_layers(4, 6, 1), "a list of layers")
+    found = [
+        (conv.in_channels, conv.out_channels) for conv in single if isinstance(conv, nn.Conv3d)
+    ]
+    expect(len(found) == 1, f"1 convolution was asked for, found {len(found)}: use `convolutions`")
+    expect(
+        found == [(4, 6)],
+        f"right from 3 to 5 channels, but one from 4 to 6 is {found[0]}: use `c` and `d`",
+    )
+
+
+def _same_shapes(mine: nn.Module, package: nn.Module) -> None:
+    shapes = [[tuple(v.shape) for v in block.state_dict().values()] for block in (mine, package)]
+    expect(
+        len(shapes[0]) == len(shapes[1]),
+        "a batch norm lacks its scale and offset, or its statistics: nn.BatchNorm3d(d)",
+    )
+    for name, one, other in zip(mine.state_dict(), *shapes, strict=True):
+        layer, _, what = name.partition(".")
+        expect(one == other, f"layer {layer} of the list: its {what} is {one}, expected {other}")

@@ -146,8 +146,11 @@ def exercise_3(repaired_mask: Callable[..., Tensor]) -> None:
         "background; take the organ's, [:, 1]",
     )
     expect(found == want, f"expected {want} for the six voxels of section 1, found {found}")
+    certain = torch.tensor([-50.0, 50.0]).reshape(1, 2, 1, 1, 1).expand(1, 2, 6, 1, 1)  # p = 1
+    equal = marked(certain, -certain, 1.0)
+    expect(all(equal), "p equal to the threshold counts as sure: use >=")
     expect(
-        marked(logits_a, logits_b, 0.8) == [False, True, False, False, False, False],
+        marked(logits_a, logits_b, 0.75) == [False, True, False, False, False, False],
         "right for 0.6, but the argument threshold is not used",
     )
 

@@ -66,6 +66,7 @@ def exercise_3(luck_of_the_best: Callable[[int, float, int], float]) -> None:
     def luck(k: int, sigma: float, seeds: int) -> float:
         return number(luck_of_the_best(k, sigma, seeds), "one number of Dice points")
 
+    # Of 20 000 draws the standard error is 1.0 % for two candidates and 0.3 % for nine.
     two, nine = luck(2, 1.0, 1), luck(9, 1.0, 1)
     expect(
         not np.isclose(two, 1 / np.sqrt(2), rtol=0.02),
@@ -73,24 +74,31 @@ def exercise_3(luck_of_the_best: Callable[[int, float, int], float]) -> None:
         "asked is the lead over the true value, with the given sigma",
     )
     expect(
-        np.isclose(two, 1 / np.sqrt(np.pi), rtol=0.02),
-        f"for two candidates with sigma 1 and a seed each it is 0.56, found {two:.2f}",
+        np.isclose(two, 1 / np.sqrt(np.pi), rtol=0.04),
+        f"for two candidates with sigma 1 and a seed each it is 0.56, found {two:.2f}; more draws?",
     )
     expect(
-        np.isclose(nine, 1.485, rtol=0.02), f"for nine it is 1.49, found {nine:.2f}; more draws?"
+        np.isclose(nine, 1.485, rtol=0.03), f"for nine it is 1.49, found {nine:.2f}; more draws?"
     )
-    expect(abs(luck(1, 1.0, 1)) < 0.02, "the best of one is that one: 0 on average")
+    one = luck(1, 1.0, 1)
     expect(
-        np.isclose(luck(9, 3.0, 1), 4.455, rtol=0.02),
+        abs(one) < 0.03,
+        f"the best of one is that one: 0 on average, found {one:.2f}; more draws?",
+    )
+    expect(
+        np.isclose(luck(9, 3.0, 1), 4.455, rtol=0.03),
         "three times the sigma is three times the luck",
     )
     four = luck(9, 1.0, 4)
-    expect(not np.isclose(four, nine, rtol=0.02), "a mean of four seeds scatters less than one")
+    expect(not np.isclose(four, nine, rtol=0.03), "a mean of four seeds scatters less than one")
     expect(
-        not np.isclose(four, nine / 4, rtol=0.02),
+        not np.isclose(four, nine / 4, rtol=0.03),
         "a mean of four seeds scatters half as much, not a quarter",
     )
-    expect(np.isclose(four, nine / 2, rtol=0.02), f"with four seeds 0.74, found {four:.2f}")
+    expect(
+        np.isclose(four, nine / 2, rtol=0.03),
+        f"with four seeds 0.74, found {four:.2f}; more draws?",
+    )
 
 
 @exercise

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import product
 
 import numpy as np
+from scipy.stats import t
 
 from .core import exercise, expect, numbers, parts
 
@@ -99,35 +101,78 @@ def exercise_2(mix: Callable[[tuple, tuple, np.ndarray, float], tuple]) -> None:
 @exercise
 def exercise_3(paired_interval: Callable[[np.ndarray, np.ndarray], tuple[float, float]]) -> None:
     """The 95 % bootstrap interval of a paired difference over cases."""
+
+    def ends(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        found = paired_interval(first.copy(), second.copy())
+        return np.array(numbers(found, "two numbers (low, high)", 2))
+
     rng = np.random.default_rng(3)
-    hard = rng.normal(70, 12, 20)  # what both methods share
-    second = hard + rng.normal(0, 1, (3, 20))
-    first = hard + 2 + rng.normal(0, 2, 20) + rng.normal(0, 1, (2, 20))
-    found = numbers(paired_interval(first.copy(), second.copy()), "two numbers (low, high)", 2)
-    low, high = found
-    gain = first.mean(0) - second.mean(0)
-    drawn = rng.integers(20, size=(20_000, 20))
-    right = np.percentile(gain[drawn].mean(1), [2.5, 97.5])
-    expect(low < high, "the lower end comes first")
+    off = []  # how far the ends are from the right ones, in units of the right width
+    for cases in range(7, 17):
+        first, second = _two_methods(cases, rng)
+        gain = first.mean(0) - second.mean(0)
+        means = gain[rng.integers(cases, size=(50_000, cases))].mean(1)
+        right = np.percentile(means, [2.5, 97.5])
+        if not off:
+            one_seed = (x.mean(0, keepdims=True) for x in (first, second))
+            _one_seed_is_right(ends(*one_seed), gain, means)
+        off.append((ends(first, second) - right) / np.ptp(right))
+        expect(
+            np.abs(off[-1]).max() < 0.5,
+            "right with one seed of each method, and not with several that lie apart: average the "
+            "seeds in each case, and draw cases, not seeds",
+        )
+    # The root mean square is about 0.018 with 2000 draws, twice as much with 500.
     expect(
-        not np.allclose(found, -right[::-1], atol=0.15),
+        np.sqrt(np.mean(np.square(off))) < 0.027,
+        "near, but further off than 2000 draws of the cases allow: take at least so many, and the "
+        "percentiles 2.5 and 97.5 of their means",
+    )
+
+
+def _two_methods(cases: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Dice (seeds, cases) of two methods; the seeds lie apart, and a few cases gain much."""
+    hard = rng.normal(70, 12, cases)  # what both methods share
+    gains = hard + rng.exponential(4, cases)
+    return [
+        dice + shift + rng.normal(0, 1, (len(shift), cases))
+        for dice, shift in ((gains, np.array([[-6], [6]])), (hard, np.array([[-6], [0], [6]])))
+    ]
+
+
+def _one_seed_is_right(found: np.ndarray, gain: np.ndarray, means: np.ndarray) -> None:
+    """Compare an interval with that of a gain (cases,), given the means of many draws of it."""
+    right, narrow = (np.percentile(means, ends) for ends in ([2.5, 97.5], [5, 95]))
+    near = 0.15 * np.ptp(right)
+    expect(found[0] <= found[1], "the lower end comes first")
+    expect(
+        found[0] < found[1],
+        "with one seed of each method low and high are the same: draw cases, not seeds",
+    )
+    expect(
+        not np.allclose(found, -right[::-1], rtol=0, atol=near),
         "the sign: first minus second",
     )
-    width = (high - low) / (right[1] - right[0])
+    for ddof, factor in product((0, 1), (1.96, t.ppf(0.975, len(gain) - 1))):
+        error = gain.std(ddof=ddof) / np.sqrt(len(gain))
+        expect(
+            not np.allclose(found, gain.mean() + factor * error * np.array([-1, 1]), rtol=1e-3),
+            f"that is the mean ± {factor:.2f} standard errors; a bootstrap draws the cases anew",
+        )
     expect(
-        width < 3,
-        "far too wide: the same drawn cases belong to both methods; draw the differences",
-    )
-    expect(
-        width < 1.6,
+        not np.allclose(found, np.percentile(gain, [2.5, 97.5]), rtol=0, atol=near),
         "that is the spread of the cases, not of their mean: take the mean of each draw",
     )
     expect(
-        not 0.6 < width < 0.9 or abs(sum(found) / 2 - gain.mean()) > 0.2,
+        not np.allclose(found, narrow, rtol=0, atol=near / 5),
         "a little too narrow: the middle 95 % lies between the percentiles 2.5 and 97.5",
     )
     expect(
-        np.allclose(found, right, atol=0.15),
-        f"expected about {right[0]:.1f} to {right[1]:.1f}, found {low:.1f} to {high:.1f}; "
-        "average the seeds in each case, and draw cases, not seeds",
+        np.ptp(found) < 2 * np.ptp(right),
+        "far too wide: the same drawn cases belong to both methods; draw the differences",
+    )
+    expect(
+        np.allclose(found, right, rtol=0, atol=near),
+        f"with one seed of each method about {right[0]:.1f} to {right[1]:.1f} is expected, found "
+        f"{found[0]:.1f} to {found[1]:.1f}",
     )
