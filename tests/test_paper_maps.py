@@ -65,7 +65,8 @@ def test_every_named_record_is_of_the_rows_data_and_labels():
         for path in paths:
             config = json.loads(path.read_text(encoding="utf-8"))["config"]
             assert config["dataset"] == entry["where"]["dataset"]
-            of_percent = {10: 8, 15: 12, 20: 16, 25: 20}[entry["where"].get("labeled_percent", 10)]  # of 80 cases
+            percent = entry["where"].get("labeled_percent", 10)
+            of_percent = percent * 80 // 100  # of 80 cases
             assert config["labeled"] == entry["where"].get("labeled", of_percent)
             row, method = entry["where"].get("method", "Ours"), config["method"]
             alone = "supervised" if "network" in entry else "vnet"

@@ -237,12 +237,10 @@ def _condition(records: list[dict[str, Any]], network: str | None) -> str:
     return "; ".join(parts)
 
 
-def _of_statement(
-    statement: dict[str, str], runs: dict[tuple[str, int], dict[str, Any]]
-) -> Claim:
+def _of_statement(statement: dict[str, str], runs: dict[tuple[str, int], dict[str, Any]]) -> Claim:
     """What the text says of a curve, beside the runs of `paper` in which that setting differs."""
     status = "cannot be checked" if "why" in statement else "not run"
-    words = {key: statement[key] for key in ("what", "printed", "why") if key in statement}
+    what, printed, why = (statement.get(key, "") for key in ("what", "printed", "why"))
     records = {
         record["config"][statement["setting"]]: record
         for (name, seed), record in runs.items()
@@ -250,12 +248,12 @@ def _of_statement(
         if name == "paper" or name.startswith(f"paper, {statement['setting']} ")
     }
     if len(records) < 2:
-        return Claim("Fig. 8", status=status, **words)
+        return Claim("Fig. 8", what, printed, status, why=why)
     records = dict(sorted(records.items()))
     dice = "; ".join(f"{value:g}: {r['mean']['dice']:.2f}" for value, r in records.items())
     names = tuple(record["name"] for record in records.values())
     condition = _condition([next(iter(records.values()))], None)
-    return Claim("Fig. 8", status=status, hint=dice, condition=condition, records=names, **words)
+    return Claim("Fig. 8", what, printed, status, "", dice, condition, names)
 
 
 def _of_sizes() -> list[Claim]:

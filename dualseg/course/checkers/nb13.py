@@ -107,7 +107,9 @@ def exercise_3(paired_interval: Callable[[np.ndarray, np.ndarray], tuple[float, 
         return np.array(numbers(found, "two numbers (low, high)", 2))
 
     rng = np.random.default_rng(3)
-    off = []  # how far the ends are from the right ones, in units of the right width
+    off: list[
+        np.ndarray
+    ] = []  # how far the ends are from the right ones, in units of the right width
     for cases in range(7, 17):
         first, second = _two_methods(cases, rng)
         gain = first.mean(0) - second.mean(0)
