@@ -76,33 +76,95 @@ def test_the_needed_cells_are_enough_for_every_exercise(path):
 # Whose file is whose
 
 
+COURSE = [Path(f"notebooks/{name}.ipynb") for name in ("00_start_here", "01_data")]
+
+
+def class_of(folder: Path, *names: str) -> tuple[dict, dict]:
+    """Who has how many files that may count, by number of the notebook; and what is left out."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    students, left_out = handed_in(folder, COURSE)
+    counts = {
+        student: {notebook.stem[:2]: len(files) for notebook, files in notebooks.items()}
+        for student, notebooks in students.items()
+    }
+    reasons = {path.relative_to(folder).as_posix(): why for path, why in left_out.items()}
+    return counts, reasons
+
+
 def test_students_are_named_by_their_folder_or_their_file(tmp_path):
-    a, b = Path("notebooks/00_start_here.ipynb"), Path("notebooks/01_data.ipynb")
-    for name in (
+    counts, reasons = class_of(
+        tmp_path,
         "alice/00_start_here.ipynb",
         "alice/week 2/01_data (1).ipynb",
         "alice/.ipynb_checkpoints/00_start_here-checkpoint.ipynb",
         "bob_00_START_HERE.ipynb",
         "01_data-Zoë Q.ipynb",
+        "01_data-1234567.ipynb",
+        "group-2_00_start_here.ipynb",
         "carol/00_start_here.ipynb",
-        "carol/00_start_here-2.ipynb",
+        "carol/draft/00_start_here.ipynb",
         "carol/notes.ipynb",
-    ):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    students, others = handed_in(tmp_path, [a, b])
-    found = {
-        student: {book.stem[:2]: len(files) for book, files in books.items()}
-        for student, books in students.items()
-    }
-    assert found == {
+    )
+    assert counts == {
         "alice": {"00": 1, "01": 1},
         "bob": {"00": 1},
         "Zoë Q": {"01": 1},
-        "carol": {"00": 2},
+        "1234567": {"01": 1},
+        "group-2": {"00": 1},
+        "carol": {"00": 2},  # nothing tells which one counts
     }
-    assert others == [tmp_path / "carol" / "notes.ipynb"]
+    assert reasons == {"carol/notes.ipynb": "its name contains the name of no notebook"}
+
+
+def test_the_files_of_a_student_of_canvas_make_one_row(tmp_path):
+    counts, reasons = class_of(
+        tmp_path,
+        "wrongbob_4711_99887_00_start_here.ipynb",
+        "wrongbob_LATE_4711_99889_01_data-1.ipynb",
+        "rightbob_4712_99890_bob_01_data_final.ipynb",
+        "wrongbob_4713_99891_00_start_here.ipynb",  # another one of that name
+        "group_1_2_00_start_here.ipynb",  # these are not Canvas's numbers
+    )
+    assert counts == {
+        "wrongbob_4711": {"00": 1, "01": 1},
+        "rightbob_4712": {"01": 1},
+        "wrongbob_4713": {"00": 1},
+        "group_1_2": {"00": 1},
+    }
+    assert reasons == {}
+
+
+@pytest.mark.parametrize(
+    ("student", "earlier", "last"),
+    [
+        ("bob_4711", "bob_4711_998_01_data.ipynb", "bob_LATE_4711_1002_01_data-1.ipynb"),
+        ("bob_4711", "bob_4711_998_01_data-9.ipynb", "bob_4711_998_01_data-10.ipynb"),
+        ("bob", "bob_01_data.ipynb", "bob_01_data-1.ipynb"),
+        ("bob", "bob_01_data (1).ipynb", "bob_01_data (2).ipynb"),
+        ("bob", "bob/01_data.ipynb", "bob/01_data (1).ipynb"),
+    ],
+)
+def test_of_a_notebook_handed_in_twice_the_last_one_counts(tmp_path, student, earlier, last):
+    counts, reasons = class_of(tmp_path, earlier, last)
+    assert counts == {student: {"01": 1}}
+    assert reasons == {earlier: f"{tmp_path / last} was handed in later"}
+
+
+def test_other_files_are_named_where_a_student_has_no_notebook(tmp_path):
+    counts, reasons = class_of(
+        tmp_path,
+        "alice/01_data.ipynb",
+        "alice/figure.png",
+        "bob/work/01_data.ipynb.txt",
+        "carol_01_data.zip",
+        ".DS_Store",
+    )
+    assert counts == {"alice": {"01": 1}}
+    assert reasons == dict.fromkeys(
+        ["bob/work/01_data.ipynb.txt", "carol_01_data.zip"], "it is no .ipynb file"
+    )
 
 
 def test_a_folder_without_notebooks_is_refused(tmp_path, capsys):
@@ -132,12 +194,23 @@ def test_no_file_two_files_and_a_broken_file(tmp_path, contents, word):
         ("Exercise 1: right.\n", "passed"),
         ("a line of the answer\nExercise 1: right.\n", "passed"),
         ("Exercise 1: right.\nExercise 1: not yet: replace the ...\n", "empty"),
+        ("50 %\r100 %Exercise 1: right.\n", "passed"),  # an answer need not end its line
+        ("Exercise 1: right. Exercise 1: not yet: replace the ...\n", "empty"),
+        ("Exercise 1: right. Really.\n", "crashed"),
     ],
 )
 def test_the_checker_speaks_last(said, word):
     """An answer may print the words of the checker, but before it."""
     cell = new_code_cell("nb02.exercise_1(answer)", outputs=[new_output("stream", text=said)])
     assert verdict_of(TASK, [cell]).word == word
+
+
+def test_a_checker_that_does_not_come_to_its_end_says_nothing():
+    """An answer that ends the cell has the last word, which does not count."""
+    for said in ("Exercise 1: right.\n", "Exercise 1: not yet: \n"):
+        ended = new_output("error", ename="SystemExit", evalue="0", traceback=[])
+        cell = new_code_cell("", outputs=[new_output("stream", text=said), ended])
+        assert str(verdict_of(TASK, [cell])) == "crashed: SystemExit: 0"
 
 
 # A class
@@ -151,6 +224,12 @@ def answers_of(kind: str, exercise: int, variant: int = 0) -> str:
     return f"from {kind}_answers.nb00 import {kind.upper()}\n({names},) = {stored}"
 
 
+PRINTING = """
+answer = gain
+def gain(*values):
+    print("a line without an end", end="")
+    return answer(*values)
+"""
 CLASS = {
     "right": [answers_of("right", 1), answers_of("right", 2)],
     "wrong": [answers_of("wrong", 1, 3), answers_of("wrong", 2)],
@@ -159,7 +238,11 @@ CLASS = {
         "without_labels = {no_such_name}",
         "def gain(*_):\n    import os\n    os._exit(1)",
     ],
-    "slow": ["while True:\n    print('on')\nwithout_labels = {1}", answers_of("right", 2)],
+    "leaving": [None, "def gain(*_):\n    print('Exercise 2: right.')\n    raise SystemExit"],
+    "slow": [
+        "while True:\n    print('on')\nwithout_labels = {1}",
+        answers_of("right", 2) + PRINTING,
+    ],
 }
 
 
@@ -195,6 +278,7 @@ def test_a_class_is_graded_by_one_command(tmp_path, capfd, monkeypatch):
     assert rows["empty"] == {"00.1": "empty", "00.2": "empty", "total": "0"}
     assert rows["crashing"]["00.1"].startswith("crashed: NameError: name 'no_such_name'")
     assert rows["crashing"]["00.2"].startswith("crashed: the process ended")
+    assert rows["leaving"]["00.2"].startswith("crashed: SystemExit")
     assert rows["slow"] == {"00.1": "too slow", "00.2": "passed", "total": "1"}
     assert rows["broken"]["00.1"].startswith("broken: ")
     assert rows["broken"]["total"] == "0"

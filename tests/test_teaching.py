@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ROOT = Path(__file__).parent.parent
 TEACHING = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
@@ -67,6 +68,25 @@ def test_the_term_adds_up():
         assert found == int(exercises), week
     for column in (2, 4):
         assert sum(int(week[column]) for week in weeks) == int(total[column])
+
+
+def test_the_outline_names_the_minutes_of_sections_and_extra_parts(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs" / "_ext")
+    from teaching import outline
+
+    cells = [
+        new_markdown_cell("## 1. Idea\n\n*Core, 8 minutes.*\n\n## Why\ntext"),
+        new_code_cell("", outputs=[new_output("stream", text="Figure 00-1. A case.\n")]),
+        new_markdown_cell("### A part of it\n*Core, 3 minutes.*"),
+        new_markdown_cell("text\n\n### More\n*Extra, 1 minute.*\n\n### No minutes\n\ntext"),
+    ]
+    lines = outline(new_notebook(cells=cells)).splitlines()
+    assert lines[4:] == [
+        "- **1. Idea** (Core, 8 minutes)",
+        "- **Why**",
+        "  - Figure 00-1. A case.",
+        "- **More** (Extra, 1 minute)",
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -44,12 +44,22 @@ class NotebookTimes(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(lines))
 
 
+def sections(text: str) -> list[str]:
+    """Headings of a text cell, each with its minutes: sections, and extra parts of a section."""
+    heading = re.compile(r"^(###?) (.+)$(?:\s+\*((?:Core|Extra), \d+ minutes?)\.\*$)?", re.M)
+    return [
+        f"**{title}**" + (f" ({minutes})" if minutes else "")
+        for level, title, minutes in heading.findall(text)
+        if level == "##" or minutes.startswith("Extra")
+    ]
+
+
 def outline(notebook: NotebookNode) -> str:
     """A lesson's outline as Markdown: its sections, and the figures that each of them shows."""
     lines = ["## Outline", "", "Sections and figures, in the order of the notebook.", ""]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            lines += [f"- **{title}**" for title in re.findall(r"^## (.+)$", cell.source, re.M)]
+            lines += [f"- {section}" for section in sections(cell.source)]
         for output in cell.get("outputs", []):
             captions = re.findall(r"^Figure .+$", output.get("text", ""), re.M)
             lines += [f"  - {caption}" for caption in captions]

@@ -195,7 +195,9 @@ def notebooks_grade(
 
     The class's folder holds either a folder for each student, named after the student (as
     alice/02_measuring_overlap_and_distance.ipynb), or files that begin or end with the student's
-    name (as alice_02_measuring_overlap_and_distance.ipynb).
+    name (as alice_02_measuring_overlap_and_distance.ipynb), also with the numbers that Canvas adds.
+    Of a notebook that a student has handed in several times, the last one counts. What is not
+    graded is listed first, with the reason.
 
     Args:
         handed_in: The class's folder.
@@ -209,9 +211,9 @@ def notebooks_grade(
     require(seconds > 0, "--seconds", "more than 0", seconds)
     if not handed_in.is_dir():
         raise DualsegError(f"{handed_in}: expected the folder of a class, found no folder.")
-    students, others = grade.handed_in(handed_in, notebook_paths(folder))
-    for path in others:
-        print(f"{path}: not graded, since its name contains the name of no notebook")
+    students, left_out = grade.handed_in(handed_in, notebook_paths(folder))
+    for path, reason in left_out.items():
+        print(f"{path}: not graded, since {reason}")
     results = {}
     for student, verdicts in grade.grade_class(students, seconds):
         results[student] = verdicts

@@ -30,6 +30,10 @@ from .notebook_files import quiet_kernel, read_notebook
 START_SECONDS = 300  # for a kernel to load PyTorch on a busy machine; no student's code runs yet
 KEPT_OUTPUTS, KEPT_CHARACTERS = 20, 2000
 RunCell = Callable[[str], NotebookNode]
+# Canvas names a file by its student, the student's number, the file's number (another one for each
+# file) and the name that it had, as wrongbob_LATE_4711_99888_02_name.ipynb.
+CANVAS = re.compile(r"(?P<name>.+?)(_LATE)?(?P<number>_\d+)_\d{3,}_")
+AGAIN = re.compile(r"-\d+$| ?\(\d+\)$")  # ends the name of a file that was handed in again
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,14 @@ PASSED, EMPTY, MISSING = Verdict("passed"), Verdict("empty"), Verdict("missing")
 
 def handed_in(
     folder: Path, notebooks: Sequence[Path]
-) -> tuple[dict[str, dict[Path, list[Path]]], list[Path]]:
+) -> tuple[dict[str, dict[Path, list[Path]]], dict[Path, str]]:
     """Find the students and their notebooks.
 
     A file belongs to a notebook of the course if its name contains that notebook's name, in upper
     or lower case. A file in a subfolder belongs to the student that the subfolder of `folder` is
     named after, at any depth. For a file in `folder` itself, the rest of the file's name is the
-    student's name.
+    student's name. Of a notebook that a student has handed in several times, the last one counts,
+    by the numbers in the files' names.
 
     Parameters
     ----------
@@ -67,9 +72,10 @@ def handed_in(
 
     Returns
     -------
-    dict, list of Path
-        By student and notebook, the files (more than one is a mistake); and the notebook files that
-        belong to no notebook of the course.
+    dict, dict
+        By student and notebook, the files (several where their names do not tell which is the
+        last one); and by file the reason why it is not graded. Of files that are no notebooks,
+        only those of students without any notebook are named.
 
     Raises
     ------
@@ -77,24 +83,66 @@ def handed_in(
         If there is no notebook of the course in the folder.
     """
     students: dict[str, dict[Path, list[Path]]] = {}
-    others = []
-    for path in sorted(folder.rglob("*.ipynb")):
-        inside = path.relative_to(folder)
-        if any(part.startswith(".") for part in inside.parts):  # as .ipynb_checkpoints
-            continue
-        names = [n for n in notebooks if n.stem.casefold() in path.stem.casefold()]
-        if not names:
-            others.append(path)
-            continue
-        rest = re.sub(re.escape(names[0].stem), "", path.stem, flags=re.IGNORECASE).strip("_-. ")
-        student = inside.parts[0] if len(inside.parts) > 1 else rest or folder.resolve().name
-        students.setdefault(student, {}).setdefault(names[0], []).append(path)
+    left_out: dict[Path, str] = {}
+    no_notebooks = []
+    for path in _visible_files(folder):
+        if path.suffix.lower() != ".ipynb":
+            no_notebooks.append(path)
+        elif notebook := _notebook_of(path, notebooks):
+            student = _student_of(path, notebook, folder)
+            students.setdefault(student, {}).setdefault(notebook, []).append(path)
+        else:
+            left_out[path] = "its name contains the name of no notebook"
     if not students:
         raise DualsegError(
             f"{folder}: expected students' notebooks like alice/{notebooks[0].name} or "
             f"alice_{notebooks[0].name}, found none."
         )
-    return students, others
+    for files in students.values():
+        for notebook, several in files.items():
+            files[notebook] = last = _last(several)
+            later = f"{last[0]} was handed in later"
+            left_out |= {path: later for path in several if path not in last}
+    for path in no_notebooks:
+        if path.relative_to(folder).parts[0] not in students:
+            left_out[path] = "it is no .ipynb file"
+    return students, left_out
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    """All files in order, but none like .DS_Store or in a folder like .ipynb_checkpoints."""
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not hidden:
+            yield path
+
+
+def _notebook_of(path: Path, notebooks: Sequence[Path]) -> Path | None:
+    """The notebook of the course whose name stands in the name of a file."""
+    for notebook in notebooks:
+        if re.search(re.escape(notebook.stem), path.stem, re.IGNORECASE):
+            return notebook
+    return None
+
+
+def _student_of(path: Path, notebook: Path, folder: Path) -> str:
+    """The name of the student who handed in a file."""
+    first, *deeper = path.relative_to(folder).parts
+    if deeper:
+        return first
+    before, after = re.split(re.escape(notebook.stem), path.stem, maxsplit=1, flags=re.IGNORECASE)
+    if canvas := CANVAS.match(before):
+        return canvas["name"] + canvas["number"]
+    if before:  # else a number after the notebook's name may be the student's
+        after = AGAIN.sub("", after)
+    return (before + after).strip("_-. ") or folder.resolve().name
+
+
+def _last(files: Sequence[Path]) -> list[Path]:
+    """The file with the highest numbers in its path; several if they have the same numbers."""
+    numbers = {path: [int(n) for n in re.findall(r"\d+", path.as_posix())] for path in files}
+    highest = max(numbers.values())
+    return [path for path in files if numbers[path] == highest]
 
 
 def grade_class(
@@ -180,18 +228,19 @@ def _grade(exercise: Exercise, notebook: NotebookNode, run: RunCell) -> tuple[Ve
 
 
 def verdict_of(exercise: Exercise, cells: Sequence[NotebookNode]) -> Verdict:
-    """What the checker said; if it was not reached, the first error on the way."""
+    """What the checker said; if it did not come to its end, the first error on the way."""
     errors = [out for cell in cells for out in cell.outputs if out.output_type == "error"]
-    said = "".join(out.text for out in cells[-1].outputs if out.get("name") == "stdout")
-    title = exercise.title.replace("_", " ").capitalize()
     for hint in (out for out in cells[-1].outputs if out.get("ename") == "Hint"):
         return Verdict("wrong", _one_line(hint.evalue))
-    # The checker speaks last; what the answer itself prints comes before.
-    verdict = said.rstrip().rpartition("\n")[2]
-    if verdict.startswith(f"{title}: right."):
-        return PASSED
-    if verdict.startswith(f"{title}: not yet"):
-        return EMPTY
+    if not any(out.output_type == "error" for out in cells[-1].outputs):
+        # The checker speaks last; what the answer itself prints comes before, maybe on its line.
+        said = "".join(out.text for out in cells[-1].outputs if out.get("name") == "stdout")
+        verdict = said.rstrip().rpartition("\n")[2]
+        title = exercise.title.replace("_", " ").capitalize()
+        if verdict.endswith(f"{title}: right."):
+            return PASSED
+        if f"{title}: not yet" in verdict:
+            return EMPTY
     reason = f"{errors[0].ename}: {errors[0].evalue}" if errors else "the checker said nothing"
     return Verdict("crashed", _one_line(reason))
 
