@@ -35,7 +35,8 @@ def test_explain_names_equations_differences_and_what_is_off():
 
 def test_explain_gradients_has_the_release_beside_the_paper():
     text = explain_gradients("paper", "la")
-    assert text.count("cross_pseudo      constant  constant") == 2
+    assert text.count("entropy_filtered  constant  constant") == 2
+    assert text.count("cross_pseudo") == 1  # of the paper alone
     assert "contrast nan" in text
 
 

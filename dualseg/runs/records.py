@@ -85,7 +85,7 @@ def lesson_runs(
     wanted = {"dataset": dataset, "profile": "lesson", "labeled": labeled}
     for record in (r for part in ("compare", dataset) for r in load_records(Path(folder) / part)):
         config = record["config"]
-        own = config["method"] in ("supervised", "dual") and record["split"] == "test"
+        own = config["method"] in ("supervised", "dual") and not config.get("validation")
         if own and wanted.items() <= config.items() and not changes_mark(config):
             key = name_of(config), config["seed"]
             if key in found:
