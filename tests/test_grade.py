@@ -157,13 +157,13 @@ def test_other_files_are_named_where_a_student_has_no_notebook(tmp_path):
         tmp_path,
         "alice/01_data.ipynb",
         "alice/figure.png",
-        "bob/work/01_data.ipynb.txt",
+        "bob/week_1/01_data.ipynb.txt",
         "carol_01_data.zip",
         ".DS_Store",
     )
     assert counts == {"alice": {"01": 1}}
     assert reasons == dict.fromkeys(
-        ["bob/work/01_data.ipynb.txt", "carol_01_data.zip"], "it is no .ipynb file"
+        ["bob/week_1/01_data.ipynb.txt", "carol_01_data.zip"], "it is no .ipynb file"
     )
 
 

@@ -107,9 +107,8 @@ def exercise_3(paired_interval: Callable[[np.ndarray, np.ndarray], tuple[float, 
         return np.array(numbers(found, "two numbers (low, high)", 2))
 
     rng = np.random.default_rng(3)
-    off: list[
-        np.ndarray
-    ] = []  # how far the ends are from the right ones, in units of the right width
+    # How far the ends are from the right ones, in units of the right width.
+    off: list[np.ndarray] = []
     for cases in range(7, 17):
         first, second = _two_methods(cases, rng)
         gain = first.mean(0) - second.mean(0)
