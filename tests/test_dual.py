@@ -412,7 +412,8 @@ def test_rows_of_table_4_are_the_components_they_name():
     assert components("without_cr") == everything - {"CR"}
     assert components("without_pgl") == everything - {"PGL"}
     assert components("without_ue") == everything - {"UE"}
-    # Not rows of the table: each other component by itself.
+    # Not rows of the table: each other component by itself, and none.
+    assert components("no_component") == set()
     assert [components(name) for name in ("cr", "ue", "pgl")] == [{"CR"}, {"UE"}, {"PGL"}]
 
 

@@ -228,6 +228,17 @@ def test_the_data_set_has_its_say_in_a_methods_settings():
     assert Experiment("pancreas", gamma=10).settings.gamma == 10
 
 
+def test_losses_are_named_by_the_preset_that_has_these_settings():
+    def name(preset, **changes):
+        return losses_of(Experiment("la", preset=preset, **changes).flat())
+
+    assert name("paper") == "paper"
+    assert name("paper", gamma=10) == "paper, gamma 10.0"
+    assert name("paper", alpha=0) == "without_cr"  # the same training
+    assert name("cps", weight_cross_pseudo=0) == "no_component"
+    assert name("cr", alpha=0, gamma=10) == "cr, alpha 0.0, gamma 10.0"  # of no preset
+
+
 def test_published_records_are_read():
     """Those of before methods had settings: "supervised" ones hold the choices of "dual"."""
     published = Path(__file__).parent.parent / "figures" / "records"

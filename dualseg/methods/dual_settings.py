@@ -119,7 +119,12 @@ DUAL_PRESETS: dict[str, Preset] = {
     "without_cr": Preset("Table 4: CCE + PGL + UE", _NO_CR),
     "without_pgl": Preset("Table 4: CCE + UE + CR", _NO_PGL),
     "without_ue": Preset("Table 4: CCE + PGL + CR", _NO_UE),
-    # Not in Table 4, which shows no other component by itself.
+    # Not in Table 4, which shows no other component by itself, and no network without any.
+    "no_component": Preset(
+        "the supervised loss alone, on the same samples (the unlabeled ones still "
+        "pass through batch normalization)",
+        {**_NO_CPS, **_NO_EFS, **_NO_PGL, **_NO_UE, **_NO_CR},
+    ),
     "cr": Preset("CR alone", {**_NO_CPS, **_NO_EFS, **_NO_PGL, **_NO_UE}),
     "ue": Preset("UE alone", {**_NO_CPS, **_NO_EFS, **_NO_PGL, **_NO_CR}),
     "pgl": Preset("PGL alone", {**_NO_CPS, **_NO_EFS, **_NO_UE, **_NO_CR}),

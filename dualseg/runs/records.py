@@ -229,7 +229,8 @@ def losses_of(config: dict[str, Any]) -> str:
     Returns
     -------
     str
-        Empty for a method without settings; of a method that is not in METHODS, the preset alone.
+        A preset alone where all settings are those of a preset, from whichever they started. Empty
+        for a method without settings; of a method that is not in METHODS, the preset alone.
     """
     preset, kind = config.get("preset", ""), METHODS.get(config["method"])
     if kind is None:
@@ -237,11 +238,19 @@ def losses_of(config: dict[str, Any]) -> str:
     several = len(kind.presets) > 1
     if several and not preset:  # of the first versions
         return ""
+
+    def settings_of(preset: str) -> dict[str, Any]:
+        if not fields(kind.settings_type):
+            return {}
+        return asdict(preset_settings(config["method"], preset, config["dataset"]))
+
     start = preset if several else next(iter(kind.presets))
-    usual: dict[str, Any] = {}
-    if fields(kind.settings_type):
-        usual = asdict(preset_settings(config["method"], start, config["dataset"]))
+    usual = settings_of(start)
     changed = [f"{name} {config[name]}" for name, v in usual.items() if config.get(name, v) != v]
+    if changed:
+        for other in kind.presets:
+            if settings_of(other).items() <= config.items():
+                return other
     return ", ".join([start, *changed] if several else changed)
 
 
