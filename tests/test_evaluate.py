@@ -21,7 +21,7 @@ from dualseg.evaluation.evaluate import evaluate
 from dualseg.evaluation.record import curves
 from dualseg.evaluation.saved_masks import load_masks
 from dualseg.runs.checkpoints import write_checkpoint
-from dualseg.runs.records import lesson_runs, load_records, publish, table
+from dualseg.runs.records import lesson_runs, load_records, publish, runs_over, table
 from dualseg.runs.run import Run
 from dualseg.training.loop import fit
 
@@ -316,6 +316,15 @@ def test_runs_at_the_lessons_settings_are_found_by_losses_and_seed(tmp_path):
     }
     assert [r["name"] for r in lesson_runs(tmp_path, "la", 16).values()] == ["more_labels"]
     assert not lesson_runs(tmp_path / "nowhere", "la", 8)
+    put("la", "both_changed", gamma=80.0, temperature=0.1)
+    put("la", "not_improved", percentile_within="batch", gamma=60.0)
+    put("la", "other_seed", gamma=50.0, seed=1)
+    runs = lesson_runs(tmp_path, "la", 8)
+    curve = {v: r["name"] for v, r in runs_over(runs, "gamma", "improved").items()}
+    assert curve == {70.0: "one", 95.0: "three"}
+    assert not runs_over(runs, "gamma", "paper")
+    with pytest.raises(DualsegError, match="setting: expected one of .*gamma.*, found 'gama'"):
+        runs_over(runs, "gama", "improved")
     put("la", "again")
     with pytest.raises(DualsegError, match="one run of improved with seed 0, found one and again"):
         lesson_runs(tmp_path, "la", 8)

@@ -21,6 +21,7 @@ from ..runs.records import (
     losses_of,
     mean_of_cases,
     mean_of_runs,
+    runs_over,
 )
 from .complexity import PATCHES, PRINTED, sizes_of_networks
 from .tables import paper_table, read_toml
@@ -241,15 +242,9 @@ def _of_statement(statement: dict[str, str], runs: dict[tuple[str, int], dict[st
     """What the text says of a curve, beside the runs of `paper` in which that setting differs."""
     status = "cannot be checked" if "why" in statement else "not run"
     what, printed, why = (statement.get(key, "") for key in ("what", "printed", "why"))
-    records = {
-        record["config"][statement["setting"]]: record
-        for (name, seed), record in runs.items()
-        if "setting" in statement and seed == 0
-        if name == "paper" or name.startswith(f"paper, {statement['setting']} ")
-    }
+    records = runs_over(runs, statement["setting"]) if "setting" in statement else {}
     if len(records) < 2:
         return Claim("Fig. 8", what, printed, status, why=why)
-    records = dict(sorted(records.items()))
     dice = "; ".join(f"{value:g}: {r['mean']['dice']:.2f}" for value, r in records.items())
     names = tuple(record["name"] for record in records.values())
     condition = _condition([next(iter(records.values()))], None)

@@ -97,6 +97,45 @@ def lesson_runs(
     return dict(sorted(found.items()))
 
 
+def runs_over(
+    runs: dict[tuple[str, int], dict[str, Any]], setting: str, preset: str = "paper", seed: int = 0
+) -> dict[Any, dict[str, Any]]:
+    """Pick the runs of a curve over one setting: those that differ from a preset in it alone.
+
+    Parameters
+    ----------
+    runs : dict
+        As `lesson_runs` returns them.
+    setting : str
+        A setting of the method "dual", as "gamma".
+    preset : str, optional
+    seed : int, optional
+        Of all these runs.
+
+    Returns
+    -------
+    dict
+        Value of the setting -> record, in the order of the values; the preset's own run is among
+        them. Empty where there is no run of the preset.
+
+    Raises
+    ------
+    DualsegError
+        For an unknown setting.
+    """
+    others = [field.name for field in fields(METHODS["dual"].settings_type)]
+    require_one_of("setting", setting, others)
+    others.remove(setting)
+    usual = runs.get((preset, seed))
+    found = {
+        record["config"][setting]: record
+        for (_, s), record in runs.items()
+        if usual and s == seed and record["config"]["method"] == "dual"
+        if all(record["config"][name] == usual["config"][name] for name in others)
+    }
+    return dict(sorted(found.items()))
+
+
 def _read_record(path: Path) -> dict[str, Any]:
     record = read_json(path)
     require_fields(record, _RECORD, path)
