@@ -17,7 +17,7 @@ from dualseg.paper.tables import TABLES, paper_table, read_toml
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "figures" / "records"
 LEDGER = read_toml("claims.toml")
-RATE = "rate/la_paper_3000steps_rate0.01_seed"
+PAPER = "compare/la_dual_paper_8labels_lesson_seed"
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,9 @@ def test_beside_a_curve_of_figure_8_stand_the_runs_that_differ_in_that_setting(l
 
 
 def with_changed(folder: Path, change) -> Path:
-    """A copy of the records in which each record of `paper` at the paper's rate is changed."""
+    """A copy of the records in which each record of the preset `paper` with 8 labels is changed."""
     shutil.copytree(RECORDS, folder / "records")
-    for path in (folder / "records").glob(RATE + "*.json"):
+    for path in (folder / "records").glob(PAPER + "*.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
         change(record)
         path.write_text(json.dumps(record), encoding="utf-8")
@@ -115,7 +115,7 @@ def test_a_result_on_validation_cases_is_no_evidence(ledger, tmp_path):
         record["split"] = "val"
 
     folder = with_changed(tmp_path, change)
-    for path in folder.glob(RATE + "*.json"):
+    for path in folder.glob(PAPER + "*.json"):
         path.rename(path.with_name(f"{path.stem}_val.json"))
         shutil.copy(RECORDS / path.relative_to(folder), path)
     assert claims_table(paper_claims(folder)) == claims_table(ledger)
@@ -144,7 +144,7 @@ def test_records_that_are_missing_or_do_not_belong_together_are_refused(tmp_path
     with pytest.raises(DualsegError, match="expected records .* which the claims ledger names"):
         paper_claims(tmp_path)
     folder = with_changed(tmp_path, lambda record: None)
-    first = folder / f"{RATE}0.json"
+    first = folder / f"{PAPER}0.json"
     record = json.loads(first.read_text(encoding="utf-8"))
     record["name"] += "_long"
     record["config"] |= {"seed": 5, "iterations": 9000}

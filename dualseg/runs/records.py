@@ -73,8 +73,8 @@ def lesson_runs(
     -------
     dict
         (what the networks learned from, seed) -> record. That is "supervised", or the preset with
-        what was changed in it. Runs with other sizes, rates or steps than the profile's are left
-        out.
+        what was changed in it. Runs with other sizes, rates or steps than the profile's, or with
+        held-out cases, are left out.
 
     Raises
     ------
@@ -85,8 +85,9 @@ def lesson_runs(
     wanted = {"dataset": dataset, "profile": "lesson", "labeled": labeled}
     for record in (r for part in ("compare", dataset) for r in load_records(Path(folder) / part)):
         config = record["config"]
-        own = config["method"] in ("supervised", "dual") and not config.get("validation")
-        if own and wanted.items() <= config.items() and not changes_mark(config):
+        own = config["method"] in ("supervised", "dual")
+        tested = record["split"] == "test" and not config.get("validation")
+        if own and tested and wanted.items() <= config.items() and not changes_mark(config):
             key = name_of(config), config["seed"]
             if key in found:
                 raise DualsegError(
