@@ -315,7 +315,9 @@ def test_runs_at_the_lessons_settings_are_found_by_losses_and_seed(tmp_path):
         ("supervised", 2): "floor",
     }
     assert [r["name"] for r in lesson_runs(tmp_path, "la", 16).values()] == ["more_labels"]
-    assert not lesson_runs(tmp_path / "nowhere", "la", 8)
+    assert not lesson_runs(tmp_path, "brats2019", 8)
+    with pytest.raises(DualsegError, match="nowhere: expected a folder, found none"):
+        lesson_runs(tmp_path / "nowhere", "la", 8)
     put("la", "both_changed", gamma=80.0, temperature=0.1)
     put("la", "not_improved", percentile_within="batch", gamma=60.0)
     put("la", "other_seed", gamma=50.0, seed=1)

@@ -63,15 +63,12 @@ def compare(
         markdown: Print the tables as Markdown.
         dry_run: Only list the runs, and how far they are.
     """
-    from ..data.raw_files import require_folder
     from ..many_runs.compare import plan_comparison
     from ..many_runs.comparison import compare_records
     from ..many_runs.sweep import check_data, progress_of, records_of, require_done, run_sweep
     from ..runs.records import load_records, publish
 
     if records:
-        for folder in records:
-            require_folder(folder)
         kept = [record for folder in records for record in load_records(folder)]
         comparison = compare_records(kept, dataset, labeled, profile, methods, seeds or ())
         print(_ranking(comparison, out, markdown))

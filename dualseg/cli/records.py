@@ -39,10 +39,8 @@ def records_table(folder: Path = Path("figures/records"), markdown: bool = False
         folder: Folder of the records.
         markdown: As a Markdown table.
     """
-    from ..data.raw_files import require_folder
     from ..runs.records import load_records, table
 
-    require_folder(folder)
     print(table(load_records(folder), markdown))
     if not markdown:
         print(
@@ -67,13 +65,11 @@ def records_beside_paper(
         folder: Folder of the records, and of those in its folders "compare" and DATASET.
         markdown: As a Markdown table.
     """
-    from ..data.raw_files import require_folder
     from ..paper.comparison import beside_paper
     from ..runs.records import load_records
 
-    require_folder(folder)
-    places = (folder, folder / "compare", folder / dataset)
-    records = [record for place in places for record in load_records(place)]
+    inner = filter(Path.is_dir, (folder / "compare", folder / dataset))
+    records = [record for place in (folder, *inner) for record in load_records(place)]
     print(beside_paper(records, dataset, profile, markdown))
     if profile != "full":
         print(f"\nThe runs here are at {profile!r}: other networks and sizes than the paper's.")
@@ -90,12 +86,10 @@ def records_plot(out: Path, dataset: str = "la", folder: Path = Path("figures/re
         folder: Folder of the records.
     """
     _require_png(out)
-    from ..data.raw_files import require_folder
     from ..plotting.charts import plot_comparison
     from ..plotting.style import save
     from ..runs.records import load_records
 
-    require_folder(folder)
     kept = [r for r in load_records(folder) if r["split"] == "test"]
     records = [r for r in kept if r["config"]["dataset"] == dataset]
     if not records:
@@ -126,13 +120,10 @@ def records_plot_steps(
         labeled: Number of labeled cases.
     """
     _require_png(out)
-    from ..data.raw_files import require_folder
     from ..plotting.charts import plot_over_steps
     from ..plotting.style import save
     from ..runs.records import load_records, require_same
 
-    for folder in folders:
-        require_folder(folder)
     wanted = {"dataset": dataset, "labeled": labeled, "profile": "lesson"}
     records = [
         record

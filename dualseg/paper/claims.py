@@ -192,7 +192,8 @@ def _measured(
 
 def _evidence(ledger: dict[str, Any], folder: Path) -> Iterator[_Evidence]:
     """Entries of the ledger, with their records: of one setting, with different seeds."""
-    load = functools.cache(load_records)  # most entries name the same folder
+    # Most entries name the same folder; one that is missing has no records.
+    load = functools.cache(lambda place: load_records(place) if place.is_dir() else [])
     for entry in ledger["evidence"]:
         place, _, name = entry["records"].rpartition("/")
         tested = (record for record in load(folder / place) if record["split"] == "test")

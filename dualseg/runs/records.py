@@ -12,6 +12,7 @@ from .._util.files import read_json, require_fields, require_file_name, write_at
 from .._util.tables import as_markdown, columns
 from ..config.experiment import preset_settings
 from ..data.known import dataset_spec
+from ..data.raw_files import require_folder
 from ..errors import DualsegError, require_one_of
 from ..methods import METHODS
 from .folder import RunFolder
@@ -50,8 +51,9 @@ def load_records(folder: str | Path = PUBLISHED) -> list[dict[str, Any]]:
     Raises
     ------
     DualsegError
-        For a file that is no record.
+        For a folder that is not there, and a file that is no record.
     """
+    require_folder(Path(folder))
     paths = (path for path in Path(folder).glob("*.json") if not path.match("benchmark_*"))
     return [_read_record(path) for path in sorted(paths)]
 
@@ -79,11 +81,13 @@ def lesson_runs(
     Raises
     ------
     DualsegError
-        For a file that is no record, and where a run is there twice.
+        For a folder that is not there, a file that is no record, and a run that is there twice.
     """
+    require_folder(Path(folder))
     found: dict[tuple[str, int], dict[str, Any]] = {}
     wanted = {"dataset": dataset, "profile": "lesson", "labeled": labeled}
-    for record in (r for part in ("compare", dataset) for r in load_records(Path(folder) / part)):
+    places = filter(Path.is_dir, (Path(folder) / part for part in ("compare", dataset)))
+    for record in (record for place in places for record in load_records(place)):
         config = record["config"]
         own = config["method"] in ("supervised", "dual")
         tested = record["split"] == "test" and not config.get("validation")
