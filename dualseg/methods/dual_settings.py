@@ -121,8 +121,8 @@ DUAL_PRESETS: dict[str, Preset] = {
     "without_ue": Preset("Table 4: CCE + PGL + CR", _NO_UE),
     # Not in Table 4, which shows no other component by itself, and no network without any.
     "no_component": Preset(
-        "the supervised loss alone, on the same samples (the unlabeled ones still "
-        "pass through batch normalization)",
+        "no component: the supervised loss alone; the unlabeled samples pass through the networks, "
+        "and so through batch normalization, without a loss",
         {**_NO_CPS, **_NO_EFS, **_NO_PGL, **_NO_UE, **_NO_CR},
     ),
     "cr": Preset("CR alone", {**_NO_CPS, **_NO_EFS, **_NO_PGL, **_NO_UE}),
