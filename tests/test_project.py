@@ -79,6 +79,36 @@ def test_readme_results_are_those_of_the_records():
             assert shown.strip() == ", ".join(f"{value:.1f}" for value in dice), name
 
 
+def test_results_over_steps_are_those_of_the_records():
+    """In docs/results.md: Dice by preset and steps, and gains over both controls."""
+    records = ROOT / "figures" / "records"
+    runs = {(name, 800, s): run for (name, s), run in lesson_runs(records, "la", 8).items()}
+    for run in load_records(records / "budget"):
+        config = run["config"]
+        runs[name_of(config), config["iterations"], config["seed"]] = run
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    section = page.split("## Fewer and more steps")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE)
+    assert [name for name, _ in rows] == ["supervised", "no_component", "improved", "paper"]
+    for name, cells in rows:
+        for steps, shown in zip((200, 800, 1600), cells.split(" | "), strict=True):
+            dice = [runs[name, steps, s]["mean"]["dice"] for s in (0, 1, 2)]
+            assert shown == ", ".join(f"{value:.1f}" for value in dice), (name, steps)
+
+    def dice_of(name, steps):
+        return np.array([[c["dice"] for c in runs[name, steps, s]["cases"]] for s in (0, 1, 2)])
+
+    rows = re.findall(r"^\| `(\w+)`, (\d+) steps \| (.+) \| (.+) \|$", section, re.MULTILINE)
+    assert len(rows) == 6
+    for name, steps, *cells in rows:
+        for control, shown in zip(("no_component", "supervised"), cells, strict=True):
+            gains = dice_of(name, int(steps)) - dice_of(control, int(steps))
+            of_cases = gains.mean(0)
+            low, high = t.interval(0.95, len(of_cases) - 1, of_cases.mean(), sem(of_cases))
+            each = ", ".join(f"{gain:+.1f}" for gain in gains.mean(1))
+            assert shown == f"{gains.mean():+.1f} ({low:.1f} to {high:.1f}); {each}"
+
+
 def test_readme_at_the_papers_rate_is_what_the_records_say():
     found: dict[str, list[dict]] = {"paper": [], "supervised": [], "improved": []}
     for record in load_records(ROOT / "figures" / "records" / "rate"):

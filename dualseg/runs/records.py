@@ -284,8 +284,6 @@ def losses_of(config: dict[str, Any]) -> str:
         return ""
 
     def settings_of(preset: str) -> dict[str, Any]:
-        if not fields(kind.settings_type):
-            return {}
         return asdict(preset_settings(config["method"], preset, config["dataset"]))
 
     start = preset if several else next(iter(kind.presets))
