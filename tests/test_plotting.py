@@ -61,7 +61,7 @@ def record(method: str, dice: list, hd95: list, mean: dict, error: dict, seed: i
         for i, (d, h) in enumerate(zip(dice, hd95, strict=True))
     ]
     return {
-        "config": {"method": method, "seed": seed},
+        "config": {"dataset": "la", "method": method, "seed": seed},
         "cases": cases,
         "mean": mean,
         "standard_error": error,
